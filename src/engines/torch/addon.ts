@@ -1,0 +1,83 @@
+// The types of the native addon (native/*.cpp); loading it is load.ts's business.
+
+import type { Plan } from './plan.ts';
+
+/** Vectors are all float32, or (in tests) all float64. */
+export type Vector = Float32Array | Float64Array;
+
+export interface NativeReplicaOptions {
+  readonly plan: Plan;
+  /** `cpu` or `cuda:N`. */
+  readonly device: string;
+  /** Of pixels scaled to 0..1, by channel. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  readonly parameters: Vector;
+  readonly gradient: Vector;
+  readonly statistics: Vector;
+  readonly labelSmoothing: number;
+}
+
+/** A batch in memory; see src/data/dataset.ts for the layouts. */
+export interface NativeBatch {
+  readonly images: Uint8Array;
+  readonly labels: Uint8Array;
+  readonly indices: Uint32Array;
+  readonly top?: Uint8Array;
+  readonly left?: Uint8Array;
+  readonly flip?: Uint8Array;
+}
+
+/** See Replica in ../engine.ts. */
+export interface NativeReplica {
+  /** @param factors by layer index: what the gradient that arrives at the layer's output is multiplied by. */
+  gradient(
+    passes: readonly NativeBatch[],
+    batchSize: number,
+    factors?: Float64Array,
+  ): { lossSum: number; correct: number };
+  evaluate(batch: NativeBatch): { lossSum: number; correct: number; predictions: Int32Array };
+  dispose(): void;
+}
+
+/** One shard's update; see src/training/update.ts, which is its oracle. */
+export interface NativeUpdate {
+  readonly weights: Float32Array;
+  readonly velocity: Float32Array;
+  readonly gradients: readonly Float32Array[];
+  /** S and A of an analysis epoch. */
+  readonly S?: Float32Array;
+  readonly A?: Float32Array;
+  /** Four numbers a segment: start, end, gradient factor, rate factor. */
+  readonly segments: Float64Array;
+  readonly learningRate: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly nesterov: boolean;
+  readonly clipScale: number;
+  readonly measureWeightDecay: boolean;
+}
+
+export type InstructionSet = 'avx512' | 'avx2' | 'baseline';
+
+export interface NativeAddon {
+  /** libtorch's version that the addon runs on, and the one it was compiled for. */
+  readonly build: {
+    readonly libtorch: string;
+    readonly compiledFor: string;
+    readonly instructionSet: InstructionSet;
+  };
+  /** Intra-op threads of the calling thread's operations. */
+  setThreads(count: number): void;
+  Replica: new (options: NativeReplicaOptions) => NativeReplica;
+  update(update: NativeUpdate): void;
+  /** Sum of squares of the reduced gradient over the segments, float64. */
+  squaredNorm(gradients: readonly Float32Array[], segments: Float64Array): number;
+  allFinite(vector: Float32Array): boolean;
+  /** Float32 [n, 32, 32, 3]: gathered, cropped, flipped, normalised; as createAssembler in src/data/augmentation.ts. */
+  assemble(
+    batch: NativeBatch,
+    normalisation: { mean: readonly number[]; std: readonly number[] },
+    images: Float32Array,
+  ): void;
+}

@@ -1,0 +1,26 @@
+// What the addon was built for, what it runs on, and the threads it may use.
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include "exports.h"
+#include "instruction_set.h"
+
+namespace {
+
+void setThreads(const Napi::CallbackInfo& info) {
+  // The first set_num_threads of a process sets every thread's number, unless this thread has asked for its own.
+  at::get_num_threads();
+  at::set_num_threads(info[0].As<Napi::Number>().Int32Value());
+}
+
+}  // namespace
+
+void exportBuild(Napi::Env env, Napi::Object exports) {
+  auto build = Napi::Object::New(env);
+  build["compiledFor"] = Napi::String::New(env, TORCH_VERSION);
+  build["instructionSet"] = Napi::String::New(env, nameOf(instructionSet()));
+  exports["build"] = build;
+  exports["setThreads"] = Napi::Function::New(env, setThreads);
+}

@@ -1,0 +1,41 @@
+#include "instruction_set.h"
+
+#include "kernels/kernels.h"
+
+InstructionSet instructionSet() {
+#if defined(__x86_64__)
+  static const InstructionSet best = [] {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return InstructionSet::avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::avx2;
+    return InstructionSet::baseline;
+  }();
+  return best;
+#else
+  return InstructionSet::baseline;
+#endif
+}
+
+const char* nameOf(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::avx512:
+      return "avx512";
+    case InstructionSet::avx2:
+      return "avx2";
+    default:
+      return "baseline";
+  }
+}
+
+const Kernels& kernels() {
+  switch (instructionSet()) {
+#if defined(__x86_64__)
+    case InstructionSet::avx512:
+      return avx512::kernels;
+    case InstructionSet::avx2:
+      return avx2::kernels;
+#endif
+    default:
+      return baseline::kernels;
+  }
+}

@@ -1,0 +1,11 @@
+#include "kernels.h"
+
+namespace GRADAMP_ISA {
+
+extern const Kernels kernels = {
+#define STRING(x) #x
+#define NAME(x) STRING(x)
+    NAME(GRADAMP_ISA),
+};
+
+}  // namespace GRADAMP_ISA

@@ -1,0 +1,5 @@
+// The class Replica of the addon.
+
+#include "exports.h"
+
+void exportReplica(Napi::Env, Napi::Object) {}

@@ -1,0 +1,5 @@
+// The fused update of a shard, for JavaScript.
+
+#include "exports.h"
+
+void exportUpdate(Napi::Env, Napi::Object) {}

@@ -1,0 +1,123 @@
+// From a graph to the steps that the native replica walks: fuses what is cheaper in one pass over memory, and says when
+// each value is freed. Pure; the steps themselves are in native/.
+
+import type { Graph, Node, Parameter } from '../../models/graph.ts';
+import { livenessOf, type SweepStep, stepOf } from '../../models/liveness.ts';
+
+/** Values are named by the node of the graph that they are the output of. */
+export type PlanStep = SweepStep & {
+  readonly op: Exclude<Node['op'], 'input'>;
+  /** For messages and profiles: the nodes it computes. */
+  readonly name: string;
+  /** Shape of the output for one sample. */
+  readonly shape: readonly number[];
+  /** Index of the layer whose parameters it uses; -1 without one. */
+  readonly layer: number;
+  readonly weight?: Parameter;
+  readonly bias?: Parameter;
+  readonly kernel?: number;
+  readonly stride?: number;
+  readonly padding?: number;
+  readonly epsilon?: number;
+  readonly momentum?: number;
+  readonly statisticsOffset?: number;
+  /** Of a batch norm: its output, after `inputs[1]` was added where there is one, goes through a ReLU. */
+  readonly relu?: boolean;
+};
+
+export interface Plan {
+  readonly steps: readonly PlanStep[];
+  /** Number of values: nodes of the graph. */
+  readonly values: number;
+  readonly classes: number;
+  readonly layers: number;
+  readonly inputShape: readonly number[];
+  readonly afterForward: readonly (readonly number[])[];
+  readonly afterBackward: readonly (readonly number[])[];
+  readonly afterEvaluation: readonly (readonly number[])[];
+}
+
+/**
+ * The last step is the loss. With `fuse`, a batch norm takes over the ReLU behind it, and an addition between the two:
+ * none of the values between is ever stored.
+ */
+export function planOf(graph: Graph, { fuse }: { readonly fuse: boolean }): Plan {
+  const fusions = fuse ? fusionsOf(graph) : new Map<number, Fusion>();
+  const swallowed = new Set([...fusions.values()].flatMap(({ swallowed }) => swallowed));
+  // A fused step stands where its last node stood: by then its other input is there too.
+  const steps = graph.nodes.flatMap((node) => {
+    if (node.op === 'input' || swallowed.has(node.index)) return [];
+    const fusion = fusions.get(node.index);
+    return [fusion ? fusedStep(graph, node, fusion) : plainStep(node)];
+  });
+  return {
+    steps,
+    values: graph.nodes.length,
+    classes: graph.classes,
+    layers: graph.layers.length,
+    inputShape: graph.nodes[0].shape,
+    ...livenessOf(steps),
+  };
+}
+
+interface Fusion {
+  readonly batchNorm: Node;
+  /** What is added to the batch norm's output. */
+  readonly residual?: number;
+  /** The nodes in front of the ReLU that its step computes too. */
+  readonly swallowed: readonly number[];
+}
+
+/** By the ReLU that ends them. */
+function fusionsOf(graph: Graph): Map<number, Fusion> {
+  const readers = graph.nodes.map(
+    ({ index }) => graph.nodes.filter(({ inputs }) => inputs.includes(index)).length,
+  );
+  const fusions = new Map<number, Fusion>();
+  const isFree = (index: number) => graph.nodes[index].op === 'batchNorm' && readers[index] === 1;
+  for (const relu of graph.nodes) {
+    if (relu.op !== 'relu') continue;
+    const before = graph.nodes[relu.inputs[0]];
+    if (isFree(before.index)) {
+      fusions.set(relu.index, { batchNorm: before, swallowed: [before.index] });
+    } else if (before.op === 'add' && readers[before.index] === 1) {
+      const [a, b] = before.inputs;
+      const [normalised, residual] = isFree(a) ? [a, b] : [b, a];
+      if (!isFree(normalised) || a === b) continue;
+      const swallowed = [normalised, before.index];
+      fusions.set(relu.index, { batchNorm: graph.nodes[normalised], residual, swallowed });
+    }
+  }
+  return fusions;
+}
+
+function plainStep(node: Exclude<Node, { op: 'input' }>): PlanStep {
+  const { op, name, shape, layer } = node;
+  const tensor = (role: Parameter['role']) => layer?.parameters.find((parameter) => parameter.role === role);
+  const { index: _, inputs: __, layer: ___, ...attributes } = node;
+  return {
+    ...attributes,
+    ...stepOf(node),
+    op,
+    name,
+    shape,
+    layer: layer?.index ?? -1,
+    weight: tensor('weight'),
+    bias: tensor('bias'),
+  };
+}
+
+function fusedStep(graph: Graph, relu: Node, { batchNorm, residual, swallowed }: Fusion): PlanStep {
+  if (batchNorm.op !== 'batchNorm') throw new Error(`expected a batch norm, got ${batchNorm.op}`);
+  const [x] = batchNorm.inputs;
+  const names = [...swallowed, relu.index].map((index) => graph.nodes[index].name);
+  return {
+    ...plainStep(batchNorm),
+    output: relu.index,
+    name: names.join('+'),
+    inputs: residual === undefined ? [x] : [x, residual],
+    // Where nothing was added, the ReLU's sign is computed again from x; otherwise it is read from the output.
+    readByBackward: residual === undefined ? [x] : [x, relu.index],
+    relu: true,
+  };
+}
