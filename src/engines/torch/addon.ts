@@ -37,6 +37,8 @@ export interface NativeReplica {
     factors?: Float64Array,
   ): { lossSum: number; correct: number };
   evaluate(batch: NativeBatch): { lossSum: number; correct: number; predictions: Int32Array };
+  /** Tensors that are alive between two calls, and their bytes: none, if nothing leaks. */
+  memory(): { tensors: number; bytes: number };
   dispose(): void;
 }
 

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "batch_norm.h"
+
 /** Width of the vectors that a file is compiled for, in float32. */
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
@@ -17,6 +19,7 @@ constexpr int LANES = 4;
 
 struct Kernels {
   const char* name;
+  const BatchNormKernels* batchNorm;
 };
 
 namespace baseline {

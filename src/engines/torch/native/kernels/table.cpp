@@ -2,10 +2,13 @@
 
 namespace GRADAMP_ISA {
 
+extern const BatchNormKernels batchNormKernels;
+
 extern const Kernels kernels = {
 #define STRING(x) #x
 #define NAME(x) STRING(x)
     NAME(GRADAMP_ISA),
+    &batchNormKernels,
 };
 
 }  // namespace GRADAMP_ISA
