@@ -1,7 +1,16 @@
+// 3x3 convolutions of stride 1 by Winograd's minimal filtering: float32 on CPUs. operations.h has what it must equal.
+
 #pragma once
+
 #include <ATen/core/Tensor.h>
+
 #include "plan.h"
-inline bool winogradServes(const Step&, const at::Tensor&) { return false; }
-inline at::Tensor winogradConvolve(const Step&, const at::Tensor&, const at::Tensor&) { return {}; }
-inline void winogradWeightGradient(const Step&, const at::Tensor&, const at::Tensor&, const at::Tensor&) {}
-inline at::Tensor winogradInputGradient(const Step&, const at::Tensor&, const at::Tensor&) { return {}; }
+
+bool winogradServes(const Step& step, const at::Tensor& x);
+
+at::Tensor winogradConvolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters);
+
+/** Adds to the gradient of the filter, and of the bias where there is one. */
+void winogradWeightGradient(const Step& step, const at::Tensor& x, const at::Tensor& dy, const at::Tensor& gradient);
+
+at::Tensor winogradInputGradient(const Step& step, const at::Tensor& dy, const at::Tensor& parameters);

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batch_norm.h"
+#include "winograd.h"
 
 /** Width of the vectors that a file is compiled for, in float32. */
 #if defined(__AVX512F__)
@@ -20,6 +21,7 @@ constexpr int LANES = 4;
 struct Kernels {
   const char* name;
   const BatchNormKernels* batchNorm;
+  const WinogradKernels* winograd;
 };
 
 namespace baseline {

@@ -3,12 +3,14 @@
 namespace GRADAMP_ISA {
 
 extern const BatchNormKernels batchNormKernels;
+extern const WinogradKernels winogradKernels;
 
 extern const Kernels kernels = {
 #define STRING(x) #x
 #define NAME(x) STRING(x)
     NAME(GRADAMP_ISA),
     &batchNormKernels,
+    &winogradKernels,
 };
 
 }  // namespace GRADAMP_ISA

@@ -1,0 +1,380 @@
+#include "winograd.h"
+
+#include "kernels.h"
+
+namespace GRADAMP_ISA {
+
+namespace {
+
+/** float32 vectors that may lie anywhere. */
+typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+
+/** Columns of a register tile: two vectors. */
+constexpr int COLUMNS = 2 * LANES;
+/** Rows of it: with these, accumulators, factors and a broadcast fill the registers. */
+constexpr int ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4;
+
+/** The one-dimensional transforms; a two-dimensional one applies them to columns, then to rows. */
+template <int M>
+struct Transform;
+
+template <>
+struct Transform<2> {
+  static inline void input(const Vec (&d)[4], Vec (&t)[4]) {
+    t[0] = d[0] - d[2];
+    t[1] = d[1] + d[2];
+    t[2] = d[2] - d[1];
+    t[3] = d[1] - d[3];
+  }
+  static inline void output(const Vec (&t)[4], Vec (&y)[2]) {
+    y[0] = t[0] + t[1] + t[2];
+    y[1] = t[1] - t[2] - t[3];
+  }
+  static inline void outputGradient(const Vec (&y)[2], Vec (&t)[4]) {
+    t[0] = y[0];
+    t[1] = y[0] + y[1];
+    t[2] = y[0] - y[1];
+    t[3] = -y[1];
+  }
+  static inline void filter(const Vec (&g)[3], Vec (&u)[4]) {
+    const Vec ends = 0.5f * (g[0] + g[2]);
+    const Vec middle = 0.5f * g[1];
+    u[0] = g[0];
+    u[1] = ends + middle;
+    u[2] = ends - middle;
+    u[3] = g[2];
+  }
+  static inline void filterGradient(const Vec (&u)[4], Vec (&g)[3]) {
+    const Vec sum = 0.5f * (u[1] + u[2]);
+    g[0] = u[0] + sum;
+    g[1] = 0.5f * (u[1] - u[2]);
+    g[2] = sum + u[3];
+  }
+};
+
+template <>
+struct Transform<4> {
+  static inline void input(const Vec (&d)[6], Vec (&t)[6]) {
+    const Vec a = d[4] - 4.0f * d[2];
+    const Vec b = d[3] - 4.0f * d[1];
+    const Vec c = d[4] - d[2];
+    const Vec e = 2.0f * (d[3] - d[1]);
+    t[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+    t[1] = a + b;
+    t[2] = a - b;
+    t[3] = c + e;
+    t[4] = c - e;
+    t[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+  }
+  static inline void output(const Vec (&t)[6], Vec (&y)[4]) {
+    const Vec a = t[1] + t[2];
+    const Vec b = t[1] - t[2];
+    const Vec c = t[3] + t[4];
+    const Vec e = t[3] - t[4];
+    y[0] = t[0] + a + c;
+    y[1] = b + 2.0f * e;
+    y[2] = a + 4.0f * c;
+    y[3] = b + 8.0f * e + t[5];
+  }
+  static inline void outputGradient(const Vec (&y)[4], Vec (&t)[6]) {
+    const Vec a = y[0] + y[2];
+    const Vec b = y[1] + y[3];
+    const Vec c = y[0] + 4.0f * y[2];
+    const Vec e = 2.0f * y[1] + 8.0f * y[3];
+    t[0] = y[0];
+    t[1] = a + b;
+    t[2] = a - b;
+    t[3] = c + e;
+    t[4] = c - e;
+    t[5] = y[3];
+  }
+  static inline void filter(const Vec (&g)[3], Vec (&u)[6]) {
+    const Vec a = (-1.0f / 6) * (g[0] + g[2]);
+    const Vec b = (1.0f / 6) * g[1];
+    const Vec c = (1.0f / 24) * g[0] + (1.0f / 6) * g[2];
+    const Vec e = (1.0f / 12) * g[1];
+    u[0] = 0.25f * g[0];
+    u[1] = a - b;
+    u[2] = a + b;
+    u[3] = c + e;
+    u[4] = c - e;
+    u[5] = g[2];
+  }
+  static inline void filterGradient(const Vec (&u)[6], Vec (&g)[3]) {
+    const Vec a = (1.0f / 6) * (u[1] + u[2]);
+    const Vec b = u[3] + u[4];
+    g[0] = 0.25f * u[0] - a + (1.0f / 24) * b;
+    g[1] = (1.0f / 6) * (u[2] - u[1]) + (1.0f / 12) * (u[3] - u[4]);
+    g[2] = (1.0f / 6) * b - a + u[5];
+  }
+};
+
+/** OUT x OUT values from IN x IN: `transform` down the columns, then along the rows. */
+template <int IN, int OUT, typename F>
+inline void both(F transform, const Vec (&in)[IN][IN], Vec (&out)[OUT][OUT]) {
+  Vec half[OUT][IN];
+  for (int j = 0; j < IN; j++) {
+    Vec column[IN];
+    Vec result[OUT];
+    for (int i = 0; i < IN; i++) column[i] = in[i][j];
+    transform(column, result);
+    for (int i = 0; i < OUT; i++) half[i][j] = result[i];
+  }
+  for (int i = 0; i < OUT; i++) transform(half[i], out[i]);
+}
+
+/** Pointers to the S x S places of a tile that starts at (top, left); those outside the map point to `outside`. */
+template <int S, typename T>
+inline void places(const WinogradMap& map, T* sample, int64_t top, int64_t left, T* outside, T* (&at)[S][S]) {
+  for (int i = 0; i < S; i++) {
+    for (int j = 0; j < S; j++) {
+      const auto y = top + i;
+      const auto x = left + j;
+      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
+      at[i][j] = inside ? sample + (y * map.width + x) * map.channels : outside;
+    }
+  }
+}
+
+/** Calls body(row, start of the tile's sample, top, left) for each tile, by the place of its outputs. */
+template <int M, typename Body>
+inline void forTiles(const WinogradMap& map, int64_t first, int64_t count, Body body) {
+  const auto across = (map.width + M - 1) / M;
+  const auto each = across * ((map.height + M - 1) / M);
+  for (int64_t row = 0; row < count; row++) {
+    const auto tile = (first + row) % each;
+    const auto sample = (first + row) / each * map.height * map.width * map.channels;
+    body(row, sample, tile / across * M, tile % across * M);
+  }
+}
+
+template <int M>
+void inputTransformAs(const WinogradMap& map, const float* x, int64_t first, int64_t count, const WinogradTiles& tiles) {
+  constexpr int T = M + 2;
+  forTiles<M>(map, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
+    const float* from[T][T];
+    places<T>(map, x + sample, top - 1, left - 1, map.zeros, from);
+    float* to = tiles.values + row * tiles.row;
+    for (int64_t c = 0; c < map.channels; c += LANES) {
+      Vec d[T][T];
+      Vec t[T][T];
+      for (int i = 0; i < T; i++)
+        for (int j = 0; j < T; j++) d[i][j] = load(from[i][j] + c);
+      both(Transform<M>::input, d, t);
+      for (int i = 0; i < T; i++)
+        for (int j = 0; j < T; j++) store(to + (i * T + j) * tiles.position + c, t[i][j]);
+    }
+  });
+}
+
+template <int M>
+void outputTransformAs(const WinogradMap& map, const WinogradTiles& tiles, int64_t first, int64_t count,
+                       const float* bias, float* y) {
+  constexpr int T = M + 2;
+  forTiles<M>(map, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
+    float* to[M][M];
+    places<M>(map, y + sample, top, left, map.sink, to);
+    const float* from = tiles.values + row * tiles.row;
+    for (int64_t c = 0; c < map.channels; c += LANES) {
+      Vec t[T][T];
+      Vec out[M][M];
+      for (int i = 0; i < T; i++)
+        for (int j = 0; j < T; j++) t[i][j] = load(from + (i * T + j) * tiles.position + c);
+      both(Transform<M>::output, t, out);
+      const Vec shift = bias ? load(bias + c) : Vec{};
+      for (int i = 0; i < M; i++)
+        for (int j = 0; j < M; j++) store(to[i][j] + c, out[i][j] + shift);
+    }
+  });
+}
+
+template <int M>
+void outputGradientTransformAs(const WinogradMap& map, const float* dy, int64_t first, int64_t count,
+                               const WinogradTiles& tiles) {
+  constexpr int T = M + 2;
+  forTiles<M>(map, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
+    const float* from[M][M];
+    places<M>(map, dy + sample, top, left, map.zeros, from);
+    float* to = tiles.values + row * tiles.row;
+    for (int64_t c = 0; c < map.channels; c += LANES) {
+      Vec d[M][M];
+      Vec t[T][T];
+      for (int i = 0; i < M; i++)
+        for (int j = 0; j < M; j++) d[i][j] = load(from[i][j] + c);
+      both(Transform<M>::outputGradient, d, t);
+      for (int i = 0; i < T; i++)
+        for (int j = 0; j < T; j++) store(to + (i * T + j) * tiles.position + c, t[i][j]);
+    }
+  });
+}
+
+/** columns[tap][input][COLUMNS]: the taps of a panel's outputs side by side. */
+void transposePanel(int64_t inputs, const float* w, int64_t firstOutput, float* columns) {
+  for (int tap = 0; tap < 9; tap++) {
+    // Block by block: whole rows of one side are columns of the other, and miss the cache.
+    for (int64_t c = 0; c < inputs; c += COLUMNS) {
+      for (int o = 0; o < COLUMNS; o++) {
+        const float* from = w + ((firstOutput + o) * 9 + tap) * inputs + c;
+        float* to = columns + (tap * inputs + c) * COLUMNS + o;
+        for (int k = 0; k < COLUMNS; k++) to[k * COLUMNS] = from[k];
+      }
+    }
+  }
+}
+
+template <int M>
+void filterTransformAs(bool forward, int64_t outputs, int64_t inputs, const float* w, int64_t first, int64_t last,
+                       float* scratch, float* transformed) {
+  constexpr int T = M + 2;
+  const auto depth = forward ? inputs : outputs;
+  const auto columns = forward ? outputs : inputs;
+  for (int64_t panel = first; panel < last; panel++) {
+    if (forward) transposePanel(inputs, w, panel * COLUMNS, scratch);
+    for (int64_t k = 0; k < depth; k++) {
+      float* to = transformed + (panel * depth + k) * COLUMNS;
+      for (int half = 0; half < COLUMNS; half += LANES) {
+        Vec g[3][3];
+        Vec u[T][T];
+        for (int i = 0; i < 3; i++) {
+          for (int j = 0; j < 3; j++) {
+            g[i][j] = forward ? load(scratch + ((i * 3 + j) * inputs + k) * COLUMNS + half)
+                              : load(w + (k * 9 + 8 - (i * 3 + j)) * inputs + panel * COLUMNS + half);
+          }
+        }
+        both(Transform<M>::filter, g, u);
+        for (int i = 0; i < T; i++)
+          for (int j = 0; j < T; j++) store(to + (i * T + j) * depth * columns + half, u[i][j]);
+      }
+    }
+  }
+}
+
+template <int M>
+void filterGradientTransformAs(int64_t outputs, int64_t inputs, const float* u, int64_t first, int64_t last, float* dw) {
+  constexpr int T = M + 2;
+  for (int64_t o = first; o < last; o++) {
+    for (int64_t c = 0; c < inputs; c += LANES) {
+      Vec t[T][T];
+      Vec g[3][3];
+      for (int i = 0; i < T; i++)
+        for (int j = 0; j < T; j++) t[i][j] = load(u + ((i * T + j) * outputs + o) * inputs + c);
+      both(Transform<M>::filterGradient, t, g);
+      for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 3; j++) {
+          float* to = dw + (o * 9 + i * 3 + j) * inputs + c;
+          store(to, load(to) + g[i][j]);
+        }
+      }
+    }
+  }
+}
+
+/** Calls body with a number that is a constant, `count` of 1 .. ROWS. */
+template <int COUNT = ROWS, typename Body>
+inline void withRows(int64_t count, Body body) {
+  if constexpr (COUNT > 0) {
+    if (count == COUNT) {
+      body.template operator()<COUNT>();
+    } else {
+      withRows<COUNT - 1>(count, body);
+    }
+  }
+}
+
+void multiply(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b, float* c,
+              int64_t cRow) {
+  for (int64_t column = 0; column < columns; column += COLUMNS, b += depth * COLUMNS) {
+    for (int64_t row = 0; row < rows; row += ROWS) {
+      withRows(rows - row < ROWS ? rows - row : ROWS, [&]<int COUNT>() {
+        Vec sums[COUNT][2] = {};
+        const float* left = a + row * aRow;
+        const float* right = b;
+        for (int64_t k = 0; k < depth; k++, left++, right += COLUMNS) {
+          const Vec r0 = load(right);
+          const Vec r1 = load(right + LANES);
+#pragma GCC unroll 16
+          for (int i = 0; i < COUNT; i++) {
+            sums[i][0] += left[i * aRow] * r0;
+            sums[i][1] += left[i * aRow] * r1;
+          }
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < COUNT; i++) {
+          store(c + (row + i) * cRow + column, sums[i][0]);
+          store(c + (row + i) * cRow + column + LANES, sums[i][1]);
+        }
+      });
+    }
+  }
+}
+
+void multiplyTransposed(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b,
+                        int64_t bRow, bool add, float* c, int64_t cRow) {
+  for (int64_t column = 0; column < columns; column += COLUMNS) {
+    for (int64_t row = 0; row < rows; row += ROWS) {
+      withRows(rows - row < ROWS ? rows - row : ROWS, [&]<int COUNT>() {
+        Vec sums[COUNT][2] = {};
+        const float* left = a + row;
+        const float* right = b + column;
+        for (int64_t k = 0; k < depth; k++, left += aRow, right += bRow) {
+          const Vec r0 = load(right);
+          const Vec r1 = load(right + LANES);
+#pragma GCC unroll 16
+          for (int i = 0; i < COUNT; i++) {
+            sums[i][0] += left[i] * r0;
+            sums[i][1] += left[i] * r1;
+          }
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < COUNT; i++) {
+          float* to = c + (row + i) * cRow + column;
+          store(to, add ? load(to) + sums[i][0] : sums[i][0]);
+          store(to + LANES, add ? load(to + LANES) + sums[i][1] : sums[i][1]);
+        }
+      });
+    }
+  }
+}
+
+void inputTransform(int m, const WinogradMap& map, const float* x, int64_t first, int64_t count,
+                    const WinogradTiles& tiles) {
+  (m == 4 ? inputTransformAs<4> : inputTransformAs<2>)(map, x, first, count, tiles);
+}
+
+void outputTransform(int m, const WinogradMap& map, const WinogradTiles& tiles, int64_t first, int64_t count,
+                     const float* bias, float* y) {
+  (m == 4 ? outputTransformAs<4> : outputTransformAs<2>)(map, tiles, first, count, bias, y);
+}
+
+void outputGradientTransform(int m, const WinogradMap& map, const float* dy, int64_t first, int64_t count,
+                             const WinogradTiles& tiles) {
+  (m == 4 ? outputGradientTransformAs<4> : outputGradientTransformAs<2>)(map, dy, first, count, tiles);
+}
+
+void filterTransform(int m, bool forward, int64_t outputs, int64_t inputs, const float* w, int64_t first, int64_t last,
+                     float* scratch, float* transformed) {
+  (m == 4 ? filterTransformAs<4> : filterTransformAs<2>)(forward, outputs, inputs, w, first, last, scratch, transformed);
+}
+
+void filterGradientTransform(int m, int64_t outputs, int64_t inputs, const float* u, int64_t first, int64_t last,
+                             float* dw) {
+  (m == 4 ? filterGradientTransformAs<4> : filterGradientTransformAs<2>)(outputs, inputs, u, first, last, dw);
+}
+
+}  // namespace
+
+extern const WinogradKernels winogradKernels = {
+    COLUMNS,
+    inputTransform,
+    outputTransform,
+    outputGradientTransform,
+    filterTransform,
+    filterGradientTransform,
+    multiply,
+    multiplyTransposed,
+};
+
+}  // namespace GRADAMP_ISA
