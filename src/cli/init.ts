@@ -53,6 +53,8 @@ model: resnet20
 # cifar10 or cifar100, and the folder with its binary files (\`gradamp data download cifar10\`).
 dataset: cifar10
 dataDir: data/cifar10
+# Training images held out, as many of each class, to choose the best epoch by: best.msgpack keeps its weights.
+#validation: 5000
 
 # What computes (\`gradamp doctor\` tells what loads here), and one worker thread for each device.
 engine: auto
@@ -94,6 +96,6 @@ amplification:
   # threshold, or a control to compare with: random, inverted, all.
   selection: threshold
 
-# Weights, order of the images, crops and flips, and random selections follow from it.
+# Weights, order of the images, crops and flips, random selections and the images held out follow from it.
 seed: 0
 `;

@@ -73,6 +73,8 @@ export interface Config {
   readonly model: { readonly name: ModelName; readonly width: number };
   readonly dataset: 'cifar10' | 'cifar100';
   readonly dataDir: string;
+  /** Training images held out to choose the best epoch by; 0: none. */
+  readonly validation: number;
   readonly engine: 'auto' | 'torch' | 'tfjs';
   /** Of the engine tfjs. */
   readonly backend: 'wasm' | 'cpu' | 'tensorflow';
@@ -236,6 +238,7 @@ export const documentSchema = closedMap('a map of keys', {
   model,
   dataset: oneOf(DATASET_NAMES),
   dataDir: z.string({ error: dataDirError }).min(1, { error: dataDirError }).optional(),
+  validation: wholeNumber(0).default(0),
   engine: oneOf(ENGINES).default('auto'),
   backend: oneOf(BACKENDS).default('wasm'),
   devices: z.array(device, { error: devicesError }).min(1, { error: devicesError }).default(['cpu']),

@@ -43,12 +43,12 @@ export class RunLog {
     { epoch, phase, learningRate, analysed, amplified, ...metrics }: EpochMetrics,
     timings: EpochTimings,
   ): void {
-    const { trainLoss, trainAccuracy, testLoss, testAccuracy, skippedSteps } = metrics;
+    const { skippedSteps, ...losses } = metrics;
     const { seconds, imagesPerSecond } = timings;
     if (skippedSteps > 0) this.#write('warning', 'skipped-steps', { epoch, steps: skippedSteps });
     this.#write('info', 'epoch', {
       ...{ epoch, phase, learningRate, analysed, amplifiedLayers: amplified.length },
-      ...{ trainLoss, trainAccuracy, testLoss, testAccuracy, seconds, imagesPerSecond },
+      ...{ ...losses, seconds, imagesPerSecond },
     });
   }
 
@@ -69,8 +69,10 @@ export class RunLog {
     this.#write('warning', 'stop', { epoch, step });
   }
 
-  end({ epochs, finalTestAccuracy, bestTestAccuracy, bestEpoch, seconds, stopped }: RunSummary): void {
-    this.#write('info', 'end', { epochs, finalTestAccuracy, bestTestAccuracy, bestEpoch, seconds, stopped });
+  end({ epochs, finalValidationAccuracy, finalTestAccuracy, best, seconds, stopped }: RunSummary): void {
+    this.#write('info', 'end', {
+      ...{ epochs, finalValidationAccuracy, finalTestAccuracy, best, seconds, stopped },
+    });
   }
 
   error(error: unknown): void {

@@ -35,6 +35,7 @@ describe('a config that is right', () => {
       model: { name: 'resnet8', width: 1 },
       dataset: 'cifar10',
       dataDir: 'data/cifar10',
+      validation: 0,
       engine: 'auto',
       backend: 'wasm',
       devices: ['cpu'],
@@ -75,6 +76,7 @@ name: first-try
 model: { name: vgg19, width: 0.25 }
 dataset: cifar100
 dataDir: /mnt/cifar
+validation: 5000
 engine: tfjs
 backend: cpu
 devices: [cpu, cuda:0, cuda:11]
@@ -102,6 +104,7 @@ dumpGradients: [3, 3]
       model: { name: 'vgg19', width: 0.25 },
       dataset: 'cifar100',
       dataDir: '/mnt/cifar',
+      validation: 5000,
       engine: 'tfjs',
       backend: 'cpu',
       devices: ['cpu', 'cuda:0', 'cuda:11'],
@@ -235,6 +238,16 @@ describe('one line says what is wrong with', () => {
       'a key without a value',
       'seed:',
       'run.yaml: seed: expected a whole number from 0 to 4294967295, got an empty value',
+    ],
+    [
+      'a part of an image held out',
+      'validation: 0.1',
+      'run.yaml: validation: expected a whole number of at least 0, got 0.1',
+    ],
+    [
+      'fewer images than none held out',
+      'validation: -5000',
+      'run.yaml: validation: expected a whole number of at least 0, got -5000',
     ],
     [
       'an unknown engine',
@@ -481,7 +494,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, engine, backend, devices, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, dumpGradients',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);
