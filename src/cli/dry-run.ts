@@ -5,6 +5,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { configDocument } from '../config/load.ts';
 import { type Config, documentOf } from '../config/schema.ts';
+import type { Seeds } from '../config/seeds.ts';
 import { readCifar } from '../data/cifar.ts';
 import { describeLayout } from '../data/layout.ts';
 import { largestPass } from '../data/sampling.ts';
@@ -53,6 +54,8 @@ export interface RunPlan {
     /** Why the folder's data could not be checked; the sizes are then those of the official set. */
     readonly missing: string | null;
   };
+  /** Of what is drawn. */
+  readonly seeds: Seeds;
   readonly epochs: readonly EpochPhase[];
   readonly phases: readonly PlannedPhase[];
   /** Null where nothing is amplified. */
@@ -97,6 +100,7 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
     config: documentOf(config),
     directory,
     data: { folder, trainingImages, validationImages: config.validation, synthetic, missing },
+    seeds: config.seeds,
     epochs: epochs.map(({ phase }) => phase),
     phases: plannedPhases(config, epochs),
     candidates: config.amplification === 'none' ? null : candidatesOf(config, graph).length,
@@ -188,6 +192,7 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     ['model', `${config.model.name}, ${formatCount(plan.parameters)} parameters, ${plan.layers} layers`],
     ['candidates', plan.candidates === null ? 'none: nothing is amplified' : describeCandidates(plan)],
     ['data', `${describeImages(data)} images (${source})`],
+    ['seeds', describeSeeds(plan.seeds)],
     ['compute', `${formatMacs(plan.macs)} MACs/image, ${formatFlops(plan.trainingFlops)} to train`],
     [
       'memory',
@@ -214,6 +219,15 @@ const describeImages = ({ trainingImages, validationImages }: RunPlan['data']) =
   validationImages === 0
     ? `${formatCount(trainingImages)} training`
     : `${formatCount(trainingImages)} training and ${formatCount(validationImages)} validation`;
+
+/** `weights 0, order 3, ...`; one number where all are the same. */
+function describeSeeds(seeds: Seeds): string {
+  const values = new Set(Object.values(seeds));
+  if (values.size === 1) return `${seeds.weights} for everything`;
+  return Object.entries(seeds)
+    .map(([name, seed]) => `${name} ${seed}`)
+    .join(', ');
+}
 
 const describeCandidates = ({ candidates, config }: RunPlan) => {
   const { pooling } = config.amplification as { pooling: string };

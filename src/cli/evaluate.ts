@@ -111,7 +111,8 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   if (images === 'validation') {
     checkValidation(config, { size: dataset.train.size, classes: dataset.classes, dataDir });
   }
-  const samples = partition(dataset, config)[images];
+  const { validation, seeds } = config;
+  const samples = partition(dataset, { validation, seed: seeds.validation })[images];
   const { weights, statistics, epoch, step } = checkpoint;
   checkLengths(run, graph, checkpoint);
   const replica = engine.createReplica({

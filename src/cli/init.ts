@@ -96,6 +96,8 @@ amplification:
   # threshold, or a control to compare with: random, inverted, all.
   selection: threshold
 
-# Weights, order of the images, crops and flips, random selections and the images held out follow from it.
+# Weights, order of the images, crops and flips, random selections and the images held out follow from it; one of them
+# from a seed of its own: weights, order, augmentation, selection or validation.
 seed: 0
+#seeds: { order: 1 }
 `;

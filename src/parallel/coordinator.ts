@@ -107,13 +107,13 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const [engine] = await workers.all((worker) => worker.start());
     const directory = RunDirectory.create(options.directory, configDocument(config));
     if (config.dumpGradients) directory.writeGradientLayout(graph);
-    const { devices, seed } = config;
+    const { devices, seeds } = config;
     directory.log.start({
       config: configDocument(config),
       version: JSON.parse(readFileSync(fromPackage('package.json'), 'utf8')).version,
       engine: engine.description,
       devices,
-      seeds: { weights: seed, order: seed, augmentation: seed, selection: seed, validation: seed },
+      seeds,
     });
     reporter.start(outline(config, dataset, directory.name));
     const meter = new ProgressMeter(config, dataset, workers.control, reporter);
@@ -226,7 +226,7 @@ async function choose(
   if (config.amplification === 'none')
     throw new Error('expected no analysis in a run that amplifies nothing');
   const layers = await measureCandidates(workers, candidatesOf(config, graph));
-  return select(config.amplification, layers, { ...where, seed: config.seed });
+  return select(config.amplification, layers, { ...where, seed: config.seeds.selection });
 }
 
 /** Sums of each candidate over the workers' shards, in rank order. */
@@ -270,7 +270,7 @@ async function finish(run: Run, state: RunState): Promise<RunSummary> {
     engine: engine.name,
     backend: config.backend,
     devices: config.devices,
-    seed: config.seed,
+    seeds: config.seeds,
     dataset: config.dataset,
     synthetic: dataset.synthetic,
     stopped: history.length < lastEpoch(config.schedule),

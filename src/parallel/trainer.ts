@@ -90,7 +90,7 @@ export class Trainer {
     this.engine = { name: engine.name, description: engine.description };
     this.#graph = graph;
     const { config, dataset } = setup;
-    this.#partition = partition(dataset, config);
+    this.#partition = partition(dataset, { validation: config.validation, seed: config.seeds.validation });
     this.#candidates = candidatesOf(setup.config, graph);
     this.#control = new Control(setup.control);
     this.#replica = replica;
@@ -103,7 +103,7 @@ export class Trainer {
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,
-      config.seed,
+      config.seeds.weights,
       store.weights,
       shardOf(graph.parameterLength, rank, devices.length),
     );
@@ -134,7 +134,7 @@ export class Trainer {
       factor: backpropagated ? 1 : factor,
       quantity: apply === 'learning-rate' ? 'learning-rate' : 'gradient',
     });
-    const samples = epochOrder(config.seed, epoch, this.#partition.training.indices);
+    const samples = epochOrder(config.seeds.order, epoch, this.#partition.training.indices);
     const samplesPerStep = config.batchSize * config.accumulate;
     const stepsPerEpoch = stepCount(samples.length, samplesPerStep);
     const [first, end] = order.steps ?? [0, stepsPerEpoch];
@@ -221,7 +221,7 @@ export class Trainer {
   /** Each of the step's batches is shared among the workers by itself. */
   #passes(epoch: number, globalIndices: Uint32Array): readonly Batch[] {
     const { rank, config } = this.#setup;
-    const { seed, batchSize, microBatch } = config;
+    const { seeds, batchSize, microBatch } = config;
     const { split } = this.#partition.training;
     const { worldSize } = this.#control;
     const batches = Array.from({ length: stepCount(globalIndices.length, batchSize) }, (_, index) =>
@@ -230,7 +230,7 @@ export class Trainer {
     return batches.flatMap((batch) =>
       passesOf({ batch: batch.length, rank, worldSize, microBatch }).map(([start, end]) => {
         const indices = batch.subarray(start, end);
-        return { split, indices, augmentation: augment(seed, epoch, indices) };
+        return { split, indices, augmentation: augment(seeds.augmentation, epoch, indices) };
       }),
     );
   }

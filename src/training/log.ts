@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import type { Selection } from '../amplification/selection.ts';
+import type { Seeds } from '../config/seeds.ts';
 import type { EpochMetrics, EpochTimings, RunSummary } from './metrics.ts';
 
 export type LogLevel = 'info' | 'warning' | 'error';
@@ -18,7 +19,7 @@ export interface RunStart {
   readonly engine: string;
   readonly devices: readonly string[];
   /** What each seed is for. */
-  readonly seeds: Readonly<Record<string, number>>;
+  readonly seeds: Seeds;
 }
 
 /** Every line has `time` (ISO 8601, UTC), `level` and `event`; the rest is the event's own. */

@@ -1,5 +1,6 @@
 // What a run tells of itself: a line an epoch, and its sum at the end. The files are run-directory.ts's.
 
+import type { Seeds } from '../config/seeds.ts';
 import type { EvaluatedPart } from '../data/partition.ts';
 
 /** One line of metrics.jsonl: only what the same run on the same machine gives again, to the bit. */
@@ -77,7 +78,7 @@ export interface RunSummary {
   readonly engine: string;
   readonly backend: string;
   readonly devices: readonly string[];
-  readonly seed: number;
+  readonly seeds: Seeds;
   readonly dataset: string;
   /** The data set was made by `gradamp data synthesize`: its accuracies say nothing about CIFAR. */
   readonly synthetic: boolean;

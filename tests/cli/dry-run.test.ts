@@ -151,14 +151,18 @@ describe('the command', () => {
     expect(stdout).toContain('2      3-9     0.1                 2  3                       4-9\n');
     expect(stdout).toContain('candidates  19 layers\n');
     expect(stdout).toContain('data        70 training images (synthetic)\n');
+    expect(stdout).toContain('seeds       7 for everything\n');
     expect(stdout).toContain('folder      runs/run\n');
     expect(stdout.endsWith('\ndry run: nothing was trained or written\n')).toBe(true);
     expect(readdirSync(folder).sort()).toEqual(before);
   });
 
-  test('says how many images are held out', () => {
-    const { stdout } = gradamp(...['train', 'run.yaml', '--dry-run', '--set', 'validation=15']);
+  test('says how many images are held out, and what each seed is where they differ', () => {
+    const { stdout } = gradamp(
+      ...['train', 'run.yaml', '--dry-run', '--set', 'validation=15', '--set', 'seeds.order=3'],
+    );
     expect(stdout).toContain('data        55 training and 15 validation images (synthetic)\n');
+    expect(stdout).toContain('seeds       weights 0, order 3, augmentation 0, selection 0, validation 0\n');
   });
 
   test('prints JSON whose config is the config', () => {

@@ -20,6 +20,8 @@ const file = join(folder, 'run.yaml');
 const positive = fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true });
 const count = fc.integer({ min: 1, max: 1e6 });
 
+const seed = fc.oneof(fc.constantFrom(0, 7), fc.nat({ max: 2 ** 32 - 1 }));
+
 const schedules = fc
   .array(fc.record({ endEpoch: count, learningRate: positive, amplify: fc.boolean(), factor: positive }), {
     minLength: 1,
@@ -91,7 +93,9 @@ const configs: fc.Arbitrary<Config> = fc
           apply: fc.constantFrom('gradient', 'learning-rate'),
         }),
       ),
-      seed: fc.nat({ max: 2 ** 32 - 1 }),
+      seed,
+      // Some are the run's seed, as where a file does not give them.
+      seeds: fc.record({ weights: seed, order: seed, augmentation: seed, selection: seed, validation: seed }),
       dumpGradients: fc.tuple(count, count).map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const),
     },
     {
@@ -114,6 +118,7 @@ const configs: fc.Arbitrary<Config> = fc
         'learningRate',
         'amplification',
         'seed',
+        'seeds',
       ],
     },
   )

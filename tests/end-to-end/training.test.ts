@@ -144,7 +144,7 @@ describe('a run', () => {
       engine: 'tfjs',
       backend: 'wasm',
       devices: ['cpu', 'cpu'],
-      seed: 0,
+      seeds: { weights: 0, order: 0, augmentation: 0, selection: 0, validation: 0 },
       dataset: 'cifar10',
       synthetic: true,
       stopped: false,

@@ -1,10 +1,11 @@
-// Whole runs that hold images out: what they choose by them and keep, and that the same run gives
-// the same bits.
+// Whole runs that hold images out: what they choose by them and keep, that the same run gives the same bits, and
+// what the seed of random selections changes.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Selection } from '../../src/amplification/selection.ts';
 import { evaluateRun } from '../../src/cli/evaluate.ts';
 import { synthesize } from '../../src/data/synthetic.ts';
 import { train } from '../../src/parallel/coordinator.ts';
@@ -98,6 +99,27 @@ describe('a run that holds 20 of its 70 images out', () => {
       expect(await second.vectors(file)).toEqual(await first.vectors(file));
     }
   });
+});
+
+it('the seed of selections changes which layers are chosen at random and nothing before, and no other seed does', async () => {
+  const changes = { schedule: [[1, 0.05, true, 2]], amplification: { selection: 'random', ratio: 0.5 } };
+  const [base, selection, others] = await Promise.all([
+    run('base', changes),
+    run('selection', { ...changes, seeds: { selection: 1 } }),
+    run('others', { ...changes, seed: 1, seeds: { selection: 0 } }),
+  ]);
+  const chosen = ([{ layers }]: readonly Selection[]) =>
+    layers.filter((layer) => layer.chosen).map(({ name }) => name);
+  expect(chosen(base.selections).length).toBeGreaterThan(0);
+  expect(chosen(selection.selections)).not.toEqual(chosen(base.selections));
+  expect(selection.text('metrics.jsonl')).toBe(base.text('metrics.jsonl'));
+  expect(await selection.vectors('checkpoint.msgpack')).toEqual(await base.vectors('checkpoint.msgpack'));
+  expect(chosen(others.selections)).toEqual(chosen(base.selections));
+  expect(others.text('metrics.jsonl')).not.toBe(base.text('metrics.jsonl'));
+  expect(others.summary.seeds).toEqual({
+    ...{ weights: 1, order: 1, augmentation: 1, selection: 0, validation: 1 },
+  });
+  expect(JSON.parse(others.text('log.jsonl').split('\n')[0]).seeds).toEqual(others.summary.seeds);
 });
 
 describe('the best epoch', () => {

@@ -29,7 +29,7 @@ const time = '2026-01-02T03:04:05.678Z';
 
 it('the start says what runs where, with the hash of the config file', () => {
   const config = 'model: resnet8\n';
-  const seeds = { weights: 1, order: 2 };
+  const seeds = { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 };
   log.start({ config, version: '0.1.0', engine: 'tfjs 4.22.0, wasm', devices: ['cpu', 'cpu'], seeds });
   expect(lines()).toEqual([
     {
