@@ -60,6 +60,8 @@ dataDir: data/cifar10
 engine: auto
 backend: wasm
 devices: [cpu, cpu]
+# Refuse what could give other bits for the same config.
+#deterministic: true
 
 # Images a step, over all workers. They are computed in passes of microBatch, over which batch norm takes its
 # statistics: the result then does not depend on the number of workers.

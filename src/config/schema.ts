@@ -81,6 +81,8 @@ export interface Config {
   readonly backend: 'wasm' | 'cpu' | 'tensorflow';
   /** One worker each: `cpu` or `cuda:<n>`. */
   readonly devices: readonly string[];
+  /** Whether only engines may run that give the same bits for the same config on the same machine. */
+  readonly deterministic: boolean;
   /** Images a step, over all workers. */
   readonly batchSize: number;
   /** Images a pass; batch norm takes its statistics over a pass. */
@@ -254,6 +256,7 @@ export const documentSchema = closedMap('a map of keys', {
   engine: oneOf(ENGINES).default('auto'),
   backend: oneOf(BACKENDS).default('wasm'),
   devices: z.array(device, { error: devicesError }).min(1, { error: devicesError }).default(['cpu']),
+  deterministic: flag().default(false),
   batchSize: wholeNumber(1).default(128),
   microBatch: wholeNumber(1).optional(),
   accumulate: wholeNumber(1).default(1),

@@ -98,8 +98,8 @@ export class Trainer {
 
   static async create(setup: TrainerSetup): Promise<Trainer> {
     const { rank, config, dataset, store } = setup;
-    const { engine: name, backend, devices } = config;
-    const engine = await createEngine({ engine: name, backend, device: devices[rank] });
+    const { engine: name, backend, devices, deterministic } = config;
+    const engine = await createEngine({ engine: name, backend, device: devices[rank], deterministic });
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,

@@ -107,6 +107,10 @@ test.each([
     { validation: 9 },
     /^validation: expected 0, or at least 10, an image for each of the 10 classes, got 9; hold out more$/,
   ],
+  [
+    { deterministic: true, backend: 'tensorflow' },
+    /^deterministic: backend tensorflow cannot promise the same bits twice, .*; use backend: wasm or cpu, or deterministic: false$/,
+  ],
 ])('refuses what training refuses: %j', async (changes, message) => {
   await expect(plan(changes)).rejects.toThrow(message);
   await expect(plan(changes)).rejects.toMatchObject({ name: 'UsageError' });

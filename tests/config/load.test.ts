@@ -39,6 +39,7 @@ describe('a config that is right', () => {
       engine: 'auto',
       backend: 'wasm',
       devices: ['cpu'],
+      deterministic: false,
       batchSize: 128,
       accumulate: 1,
       momentum: 0.9,
@@ -81,6 +82,7 @@ validation: 5000
 engine: tfjs
 backend: cpu
 devices: [cpu, cuda:0, cuda:11]
+deterministic: true
 batchSize: 96
 microBatch: 32
 accumulate: 4
@@ -110,6 +112,7 @@ dumpGradients: [3, 3]
       engine: 'tfjs',
       backend: 'cpu',
       devices: ['cpu', 'cuda:0', 'cuda:11'],
+      deterministic: true,
       batchSize: 96,
       microBatch: 32,
       accumulate: 4,
@@ -277,6 +280,11 @@ describe('one line says what is wrong with', () => {
       'fewer images than none held out',
       'validation: -5000',
       'run.yaml: validation: expected a whole number of at least 0, got -5000',
+    ],
+    [
+      'determinism in words',
+      'deterministic: yes',
+      'run.yaml: deterministic: expected true or false, got "yes"; write true',
     ],
     [
       'an unknown engine',
@@ -523,7 +531,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);
