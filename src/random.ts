@@ -8,6 +8,7 @@ export const Stream = {
   augmentation: 3,
   selection: 4,
   synthetic: 5,
+  validation: 6,
 } as const;
 export type Stream = (typeof Stream)[keyof typeof Stream];
 

@@ -19,7 +19,7 @@ export default async function serve({ setup, port }: ReplicaTask): Promise<void>
         return trainer.engine;
       },
       train: (order) => started().train(order),
-      evaluate: () => started().evaluate(),
+      evaluate: (part) => started().evaluate(part),
       measure: () => started().measure(),
       close: resolve,
     };

@@ -5,6 +5,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { configDocument } from '../config/load.ts';
 import { type Config, documentOf } from '../config/schema.ts';
+import type { Seeds } from '../config/seeds.ts';
 import { readCifar } from '../data/cifar.ts';
 import { describeLayout } from '../data/layout.ts';
 import { largestPass } from '../data/sampling.ts';
@@ -13,7 +14,8 @@ import { UsageError } from '../errors.ts';
 import { candidatesOf } from '../models/candidates.ts';
 import { buildModel } from '../models/index.ts';
 import { estimatePassBytes, summarise, trainingFlops } from '../models/summary.ts';
-import { checkSizes, outline } from '../parallel/coordinator.ts';
+import { outline } from '../parallel/coordinator.ts';
+import { checkSizes, trainedImages } from '../parallel/sizes.ts';
 import { storeBytes } from '../parallel/store.ts';
 import type { EpochPhase } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
@@ -45,11 +47,15 @@ export interface RunPlan {
   readonly directory: string;
   readonly data: {
     readonly folder: string;
+    /** Those that are held out are not among them. */
     readonly trainingImages: number;
+    readonly validationImages: number;
     readonly synthetic: boolean | null;
     /** Why the folder's data could not be checked; the sizes are then those of the official set. */
     readonly missing: string | null;
   };
+  /** Of what is drawn. */
+  readonly seeds: Seeds;
   readonly epochs: readonly EpochPhase[];
   readonly phases: readonly PlannedPhase[];
   /** Null where nothing is amplified. */
@@ -79,7 +85,7 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
   RunDirectory.check(directory);
   const data = await lookAtData(config);
   const graph = buildModel({ ...config.model, classes: data.classes });
-  const size = { train: { size: data.trainingImages } };
+  const size = { train: { size: data.trainingSplit } };
   checkSizes(config, size, graph);
 
   const { epochs } = outline(config, size, directory);
@@ -88,11 +94,13 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
   const passSize = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
   const store = storeBytes(graph, config);
   const passBytes = Math.ceil(estimatePassBytes(graph, passSize));
-  const { folder, trainingImages, synthetic, missing } = data;
+  const { folder, synthetic, missing } = data;
+  const trainingImages = trainedImages(config, size);
   return {
     config: documentOf(config),
     directory,
-    data: { folder, trainingImages, synthetic, missing },
+    data: { folder, trainingImages, validationImages: config.validation, synthetic, missing },
+    seeds: config.seeds,
     epochs: epochs.map(({ phase }) => phase),
     phases: plannedPhases(config, epochs),
     candidates: config.amplification === 'none' ? null : candidatesOf(config, graph).length,
@@ -113,12 +121,12 @@ async function lookAtData({ dataset, dataDir }: Config) {
   const layout = describeLayout(dataset);
   try {
     const { train, classes, synthetic } = await readCifar(dataset, dataDir);
-    return { folder: dataDir, trainingImages: train.size, classes, synthetic, missing: null };
+    return { folder: dataDir, trainingSplit: train.size, classes, synthetic, missing: null };
   } catch (error) {
     if (!(error instanceof UsageError) || !isWithoutData(dataDir, layout)) throw error;
-    const trainingImages = layout.files.train.length * layout.officialRecords.train;
+    const trainingSplit = layout.files.train.length * layout.officialRecords.train;
     const { classes } = layout.labels[layout.target];
-    return { folder: dataDir, trainingImages, classes, synthetic: null, missing: error.message };
+    return { folder: dataDir, trainingSplit, classes, synthetic: null, missing: error.message };
   }
 }
 
@@ -183,7 +191,8 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
   const rows = [
     ['model', `${config.model.name}, ${formatCount(plan.parameters)} parameters, ${plan.layers} layers`],
     ['candidates', plan.candidates === null ? 'none: nothing is amplified' : describeCandidates(plan)],
-    ['data', `${formatCount(data.trainingImages)} training images (${source})`],
+    ['data', `${describeImages(data)} images (${source})`],
+    ['seeds', describeSeeds(plan.seeds)],
     ['compute', `${formatMacs(plan.macs)} MACs/image, ${formatFlops(plan.trainingFlops)} to train`],
     [
       'memory',
@@ -204,6 +213,20 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     ...(data.missing ? [`no data yet: ${data.missing}`] : []),
     'dry run: nothing was trained or written',
   ].join('\n');
+}
+
+const describeImages = ({ trainingImages, validationImages }: RunPlan['data']) =>
+  validationImages === 0
+    ? `${formatCount(trainingImages)} training`
+    : `${formatCount(trainingImages)} training and ${formatCount(validationImages)} validation`;
+
+/** `weights 0, order 3, ...`; one number where all are the same. */
+function describeSeeds(seeds: Seeds): string {
+  const values = new Set(Object.values(seeds));
+  if (values.size === 1) return `${seeds.weights} for everything`;
+  return Object.entries(seeds)
+    .map(([name, seed]) => `${name} ${seed}`)
+    .join(', ');
 }
 
 const describeCandidates = ({ candidates, config }: RunPlan) => {

@@ -1,4 +1,4 @@
-// `gradamp evaluate <run>`: the test split through the weights that a run left, class by class.
+// `gradamp evaluate <run>`: images through the weights that a run left, class by class.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
 import type { DatasetName } from '../data/dataset.ts';
 import { describeLayout } from '../data/layout.ts';
+import { checkValidation, type EvaluatedPart, partition } from '../data/partition.ts';
 import { createEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
@@ -24,12 +25,20 @@ import {
 import { formatCount, formatLoss, formatPercent } from './format.ts';
 import { formatTable } from './table.ts';
 
+type Weights = 'last' | 'best';
+
+const FILES: Record<Weights, string> = { last: 'checkpoint.msgpack', best: 'best.msgpack' };
+
 /** `--json` prints it. */
 export interface EvaluationReport {
   readonly run: string;
   readonly model: string;
   readonly dataset: string;
   readonly synthetic: boolean;
+  /** Whether the weights are the last or those of the best validation epoch. */
+  readonly weights: Weights;
+  /** The test images, or those of the training split that the run held out. */
+  readonly images: EvaluatedPart;
   /** Complete epochs of the weights. */
   readonly epoch: number;
   /** Steps that the weights have taken in the epoch after those: not 0 of a run that was stopped. */
@@ -48,6 +57,8 @@ export interface EvaluationReport {
 
 interface EvaluateCommandOptions {
   readonly data?: string;
+  readonly best?: boolean;
+  readonly validation?: boolean;
   readonly json?: boolean;
 }
 
@@ -56,9 +67,16 @@ export function evaluateCommand(): Command {
     .description("test a run's weights: accuracy, by class too, and what is taken for what")
     .argument('<run>', 'the folder of a run, for example runs/quickstart/amplified')
     .option('--data <folder>', "the data set's folder (default: the run's own)")
+    .option('--best', 'the weights of the best validation epoch in place of the last')
+    .option('--validation', 'the images that the run held out in place of the test images')
     .option('--json', 'print JSON')
-    .action(async (run: string, { data, json }: EvaluateCommandOptions) => {
-      const report = await evaluateRun(run, { data, onPass: json ? undefined : showProgress });
+    .action(async (run: string, { data, best, validation, json }: EvaluateCommandOptions) => {
+      const report = await evaluateRun(run, {
+        data,
+        weights: best ? 'best' : 'last',
+        images: validation ? 'validation' : 'test',
+        onPass: json ? undefined : showProgress,
+      });
       process.stdout.write(`${json ? JSON.stringify(report, null, 2) : describeReport(report)}\n`);
     });
 }
@@ -71,17 +89,30 @@ function showProgress(done: number, samples: number): void {
 
 interface EvaluateRunOptions {
   readonly data?: string;
+  readonly weights?: Weights;
+  readonly images?: EvaluatedPart;
   readonly onPass?: (done: number, samples: number) => void;
 }
 
 /** @throws UsageError where the folder holds no run, or its files do not fit each other. */
 export async function evaluateRun(run: string, options: EvaluateRunOptions = {}): Promise<EvaluationReport> {
-  const { config, checkpoint } = await readRun(run);
+  const { images = 'test' } = options;
+  const { config, checkpoint } = await readRun(run, options.weights);
+  if (images === 'validation' && config.validation === 0) {
+    throw new UsageError(
+      `--validation: expected a run that holds images out, but ${run} has validation: 0 in its config.yaml; leave it out`,
+    );
+  }
   const dataDir = options.data ?? config.dataDir;
-  const [device] = config.devices;
-  const engine = await createEngine({ engine: config.engine, backend: config.backend, device });
+  const { engine: name, backend, deterministic } = config;
+  const engine = await createEngine({ engine: name, backend, device: config.devices[0], deterministic });
   const dataset = await readCifar(config.dataset, dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
+  if (images === 'validation') {
+    checkValidation(config, { size: dataset.train.size, classes: dataset.classes, dataDir });
+  }
+  const { validation, seeds } = config;
+  const samples = partition(dataset, { validation, seed: seeds.validation })[images];
   const { weights, statistics, epoch, step } = checkpoint;
   checkLengths(run, graph, checkpoint);
   const replica = engine.createReplica({
@@ -93,12 +124,13 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   });
   try {
     const { batchSize, microBatch, devices, model } = config;
-    const { labels, size } = dataset.test;
-    const { loss, accuracy, predictions } = evaluate(replica, dataset, {
+    const { split, indices } = samples;
+    const labels = Uint8Array.from(indices, (index) => split.labels[index]);
+    const { loss, accuracy, predictions } = evaluate(replica, samples, {
       batchSize,
       microBatch,
       worldSize: devices.length,
-      onPass: (done) => options.onPass?.(done, size),
+      onPass: (done) => options.onPass?.(done, indices.length),
     });
     const matrix = confusionMatrix(labels, predictions, dataset.classes);
     return {
@@ -106,10 +138,12 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
       model: model.name,
       dataset: config.dataset,
       synthetic: dataset.synthetic,
+      weights: options.weights ?? 'last',
+      images,
       epoch,
       step,
       backend: engine.description,
-      samples: size,
+      samples: indices.length,
       accuracy,
       loss,
       classNames: readClassNames(config.dataset, dataDir),
@@ -121,19 +155,27 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   }
 }
 
-async function readRun(run: string): Promise<{ config: Config; checkpoint: Checkpoint }> {
-  const [configFile, checkpointFile] = ['config.yaml', 'checkpoint.msgpack'].map((name) => join(run, name));
+async function readRun(
+  run: string,
+  weights: Weights = 'last',
+): Promise<{ config: Config; checkpoint: Checkpoint }> {
+  const [configFile, checkpointFile] = ['config.yaml', FILES[weights]].map((name) => join(run, name));
   if (!existsSync(configFile)) {
     const isFile = existsSync(run) && !statSync(run).isDirectory();
     const found = isFile ? 'a file' : existsSync(run) ? 'no config.yaml in it' : 'nothing';
     throw new UsageError(`${run}: expected the folder of a run, found ${found}`);
   }
-  if (!existsSync(checkpointFile)) {
+  const config = loadConfig(configFile);
+  if (weights === 'best' && config.validation === 0) {
     throw new UsageError(
-      `${run}: expected a complete or stopped run, found no checkpoint.msgpack in it; let it train first`,
+      `--best: expected a run that chooses its best epoch on validation images, but ${run} has validation: 0 in its config.yaml; leave it out`,
     );
   }
-  const config = loadConfig(configFile);
+  if (!existsSync(checkpointFile)) {
+    throw new UsageError(
+      `${run}: expected a complete or stopped run, found no ${FILES[weights]} in it; let it train first`,
+    );
+  }
   try {
     return { config, checkpoint: await readCheckpoint(checkpointFile) };
   } catch {
@@ -166,10 +208,11 @@ const SHOWN_CLASSES = 10;
 /** For people. */
 export function describeReport(report: EvaluationReport): string {
   const { run, model, dataset, synthetic, epoch, step, samples, accuracy, loss, classNames } = report;
+  const { weights, images } = report;
   const after = step > 0 ? `${epoch} epochs and ${step} steps` : `${epoch} epochs`;
   const data = `${dataset}${synthetic ? ' (synthetic data)' : ''}`;
   const head = [
-    `${run}: ${model} after ${after}, ${formatCount(samples)} test images of ${data}`,
+    `${run}: ${model} after ${after}${weights === 'best' ? ' (best on validation)' : ''}, ${formatCount(samples)} ${images} images of ${data}`,
     `accuracy ${formatPercent(accuracy, 2)}, loss ${formatLoss(loss)}`,
   ];
   const whole = classNames.length <= SHOWN_CLASSES;

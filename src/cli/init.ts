@@ -53,11 +53,15 @@ model: resnet20
 # cifar10 or cifar100, and the folder with its binary files (\`gradamp data download cifar10\`).
 dataset: cifar10
 dataDir: data/cifar10
+# Training images held out, as many of each class, to choose the best epoch by: best.msgpack keeps its weights.
+#validation: 5000
 
 # What computes (\`gradamp doctor\` tells what loads here), and one worker thread for each device.
 engine: auto
 backend: wasm
 devices: [cpu, cpu]
+# Refuse what could give other bits for the same config.
+#deterministic: true
 
 # Images a step, over all workers. They are computed in passes of microBatch, over which batch norm takes its
 # statistics: the result then does not depend on the number of workers.
@@ -94,6 +98,8 @@ amplification:
   # threshold, or a control to compare with: random, inverted, all.
   selection: threshold
 
-# Weights, order of the images, crops and flips, and random selections follow from it.
+# Weights, order of the images, crops and flips, random selections and the images held out follow from it; one of them
+# from a seed of its own: weights, order, augmentation, selection or validation.
 seed: 0
+#seeds: { order: 1 }
 `;

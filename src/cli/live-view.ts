@@ -36,11 +36,15 @@ const MOST_LAYER_LINES = 4;
 const HIGHEST_CURVE = 3;
 
 const CURVES = [
-  { train: 'trainLoss', test: 'testLoss', unit: 'loss', format: formatLoss, best: Math.min },
   {
-    train: 'trainAccuracy',
-    test: 'testAccuracy',
+    unit: 'loss',
+    keys: { train: 'trainLoss', val: 'validationLoss', test: 'testLoss' },
+    format: formatLoss,
+    best: Math.min,
+  },
+  {
     unit: 'acc',
+    keys: { train: 'trainAccuracy', val: 'validationAccuracy', test: 'testAccuracy' },
     // Not as it stands, since it takes digits too.
     format: (fraction: number | null) => formatPercent(fraction),
     best: Math.max,
@@ -53,7 +57,7 @@ export function liveView(state: LiveState, { columns, rows }: Size): readonly Li
   const width = columns - 1;
   const plot = width - LABEL_WIDTH - FIGURES_WIDTH;
   const columnsOfEpochs = epochColumns(state.outline.epochs.length, plot);
-  const { title, gaps, mostLayerLines, curveHeight } = allot(rows);
+  const { title, gaps, parts, mostLayerLines, curveHeight } = allot(rows, state.outline.validation > 0);
   const gap: readonly Line[] = gaps ? [[]] : [];
   const layers = layerLines(state, width - LABEL_WIDTH, mostLayerLines);
   const bottom = progressLines(state.progress, plot, width);
@@ -61,7 +65,7 @@ export function liveView(state: LiveState, { columns, rows }: Size): readonly Li
     ...gap,
     ...(title ? [titleLine(state.outline, width), ...gap] : []),
     ...timelineLines(state, columnsOfEpochs),
-    ...curveLines(state, columnsOfEpochs, curveHeight),
+    ...curveLines(state, columnsOfEpochs, parts, curveHeight),
     ...(layers.length > 0 ? gap : []),
     ...layers,
     ...(bottom.length > 0 ? gap : []),
@@ -69,8 +73,10 @@ export function liveView(state: LiveState, { columns, rows }: Size): readonly Li
   ].map((line) => cut(line, width));
 }
 
-/** What the rows are used for. It depends on nothing else, so that the picture keeps its shape. */
-function allot(rows: number) {
+type CurvePart = 'train' | 'val' | 'test';
+
+/** What the rows are used for. It depends on nothing that changes in a run, so that the picture keeps its shape. */
+function allot(rows: number, validated: boolean) {
   // Timeline and axis, four curves, a line of layers, two of progress.
   let spare = Math.max(Math.floor(SHARE_OF_ROWS * rows), Math.min(rows - 1, SMALLEST.rows)) - 9;
   const take = (lines: number) => {
@@ -79,10 +85,17 @@ function allot(rows: number) {
     return taken;
   };
   const title = take(1) === 1;
+  // The run decides by the validation curves: of those that have no room, the test curves are the first to go.
+  const parts: CurvePart[] = !validated
+    ? ['train', 'test']
+    : spare >= 2 && take(2) === 2
+      ? ['train', 'val', 'test']
+      : ['train', 'val'];
   const gaps = spare >= 4 && take(4) === 4;
   const mostLayerLines = 1 + take(MOST_LAYER_LINES - 1);
-  const curveHeight = 1 + take(4 * (HIGHEST_CURVE - 1)) / 4;
-  return { title, gaps, mostLayerLines, curveHeight: Math.floor(curveHeight) };
+  const curves = CURVES.length * parts.length;
+  const curveHeight = 1 + take(curves * (HIGHEST_CURVE - 1)) / curves;
+  return { title, gaps, parts, mostLayerLines, curveHeight: Math.floor(curveHeight) };
 }
 
 function titleLine(outline: RunOutline, width: number): Line {
@@ -122,15 +135,20 @@ function timelineLines(state: LiveState, columns: readonly Column[]): readonly L
   ];
 }
 
-function curveLines(state: LiveState, columns: readonly Column[], height: number): readonly Line[] {
+function curveLines(
+  state: LiveState,
+  columns: readonly Column[],
+  parts: readonly CurvePart[],
+  height: number,
+): readonly Line[] {
   const { history } = state;
   const phases = phasesOf(state);
-  return CURVES.flatMap(({ train, test, unit, format, best }) => {
-    // One range for both, so that their distance shows.
-    const known = finite(history.flatMap((line) => [line[train], line[test]]));
+  return CURVES.flatMap(({ keys, unit, format, best }) => {
+    // One range for all, so that their distance shows.
+    const known = finite(parts.flatMap((part) => history.map((line) => line[keys[part]])));
     const range = known.length > 0 ? ([Math.min(...known), Math.max(...known)] as const) : ([0, 1] as const);
-    return [train, test].flatMap((key) => {
-      const values = history.map((line) => line[key]);
+    return parts.flatMap((part) => {
+      const values = history.map((line) => line[keys[part]]);
       const record = best(...finite(values));
       const at = values.indexOf(record) + 1;
       const [last, highest, epoch] = figures(
@@ -138,11 +156,15 @@ function curveLines(state: LiveState, columns: readonly Column[], height: number
         format(at > 0 ? record : null),
         at > 0 ? String(at) : '',
       );
-      const title = `${key === train ? 'train' : 'test'} ${unit}`;
-      const drawn = curve(columns, phases, values, { range, height, dim: key === train });
+      const drawn = curve(columns, phases, values, { range, height, dim: part === 'train' });
       return drawn.map((line, index) => {
         if (index < height - 1) return [blanks(LABEL_WIDTH), ...line];
-        return [label(title), ...line, { text: last + highest }, { text: epoch, style: 'dim' }] as const;
+        return [
+          label(`${part} ${unit}`),
+          ...line,
+          { text: last + highest },
+          { text: epoch, style: 'dim' },
+        ] as const;
       });
     });
   });

@@ -14,7 +14,7 @@ export interface Part extends Span {
 const BAR_WIDTH = 20;
 
 export const phaseStyle = (phase: Progress['phase']) =>
-  phase === 'evaluation' ? 'dim' : PHASE_COLOURS[phase];
+  phase === 'validation' || phase === 'evaluation' ? 'dim' : PHASE_COLOURS[phase];
 
 export function progressParts(progress: Progress): readonly Part[] {
   const { epoch, epochs, step, steps, phase } = progress;
@@ -43,12 +43,20 @@ export function figureParts({ imagesPerSecond, loss, accuracy, secondsLeft }: Pr
 export function epochParts(line: EpochLine, aligned: boolean): readonly Part[] {
   const { epoch, epochs, phase, learningRate, seconds, imagesPerSecond, skippedSteps } = line;
   const number = aligned ? String(epoch).padStart(String(epochs).length) : String(epoch);
+  const validation: Part[] =
+    line.validationAccuracy === null
+      ? []
+      : [
+          { text: `val loss ${formatLoss(line.validationLoss)}`, importance: 3 },
+          { text: `val acc ${formatPercent(line.validationAccuracy)}`, importance: 8 },
+        ];
   const parts: Part[] = [
     { text: `epoch ${number}/${epochs}`, importance: 9 },
     { text: aligned ? phase.padEnd('amplified'.length) : phase, importance: 7, style: PHASE_COLOURS[phase] },
     { text: `lr ${formatLearningRate(learningRate)}`, importance: 1 },
     { text: `loss ${formatLoss(line.trainLoss)}`, importance: 5 },
     { text: `acc ${formatPercent(line.trainAccuracy)}`, importance: 4 },
+    ...validation,
     { text: `test loss ${formatLoss(line.testLoss)}`, importance: 3 },
     { text: `test acc ${formatPercent(line.testAccuracy)}`, importance: 8 },
     { text: formatDuration(seconds), importance: 2 },

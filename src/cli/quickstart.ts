@@ -89,7 +89,7 @@ function comparison(results: readonly TrainResult[]): string {
   const rows = results.map(({ summary, selections }, index) => [
     VARIANTS[index].name,
     formatPercent(summary.finalTestAccuracy),
-    formatPercent(summary.bestTestAccuracy),
+    formatPercent(summary.best?.testAccuracy ?? null),
     formatDuration(summary.seconds),
     selections
       .map(

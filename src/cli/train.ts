@@ -116,12 +116,11 @@ export function freeFolder(folder: string): string {
 }
 
 function describeSummary(summary: RunSummary, directory: string): string {
-  const { epochs, finalTestAccuracy, bestTestAccuracy, bestEpoch, seconds, stopped, synthetic } = summary;
+  const { epochs, finalTestAccuracy, best, seconds, stopped, synthetic } = summary;
   const end = stopped ? `stopped: ${epochs} complete epochs` : `done: ${epochs} epochs`;
-  const accuracy =
-    finalTestAccuracy === null
-      ? ''
-      : `, test accuracy ${formatPercent(finalTestAccuracy, 2)}, best ${formatPercent(bestTestAccuracy, 2)} in epoch ${bestEpoch}`;
+  const accuracy = best
+    ? `, test accuracy ${formatPercent(finalTestAccuracy, 2)}, best ${formatPercent(best.testAccuracy, 2)} in epoch ${best.epoch} (chosen on ${best.chosenOn})`
+    : '';
   const data = synthetic ? ' (synthetic data)' : '';
   return `${end} in ${formatDuration(seconds)}${accuracy}${data}; files in ${directory}`;
 }

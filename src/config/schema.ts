@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { expected, expectedKeys, show } from './messages.ts';
+import { ownSeeds, resolveSeeds, type Seeds } from './seeds.ts';
 
 /** What `models/` can build. */
 export const MODEL_NAMES = [
@@ -73,11 +74,15 @@ export interface Config {
   readonly model: { readonly name: ModelName; readonly width: number };
   readonly dataset: 'cifar10' | 'cifar100';
   readonly dataDir: string;
+  /** Training images held out to choose the best epoch by; 0: none. */
+  readonly validation: number;
   readonly engine: 'auto' | 'torch' | 'tfjs';
   /** Of the engine tfjs. */
   readonly backend: 'wasm' | 'cpu' | 'tensorflow';
   /** One worker each: `cpu` or `cuda:<n>`. */
   readonly devices: readonly string[];
+  /** Whether only engines may run that give the same bits for the same config on the same machine. */
+  readonly deterministic: boolean;
   /** Images a step, over all workers. */
   readonly batchSize: number;
   /** Images a pass; batch norm takes its statistics over a pass. */
@@ -97,7 +102,9 @@ export interface Config {
   /** Where the rates come from: the phases, or a curve over the run in their place. */
   readonly learningRate: 'phases' | LearningRateCurve;
   readonly amplification: AmplificationSettings | 'none';
+  /** Of what `seeds` does not give by itself. */
   readonly seed: number;
+  readonly seeds: Seeds;
   /** First and last optimizer step, counted from 1, whose reduced gradients are written to the run's folder. */
   readonly dumpGradients?: readonly [first: number, last: number];
 }
@@ -221,6 +228,15 @@ const device = z.string({ error: expected('cpu or cuda:<n>') }).regex(/^(cpu|cud
 });
 const devicesError = expected('a list of devices', { remedy: 'for example [cpu, cpu]' });
 
+const seed = wholeNumber(0, SEED_LIMIT);
+const seeds = closedMap('{ weights, order, augmentation, selection, validation }', {
+  weights: seed.optional(),
+  order: seed.optional(),
+  augmentation: seed.optional(),
+  selection: seed.optional(),
+  validation: seed.optional(),
+});
+
 const momentumError = expected('a number from 0 to below 1');
 const labelSmoothingError = expected('a number from 0 to below 1');
 const weightDecayError = expected('a number of at least 0');
@@ -236,9 +252,11 @@ export const documentSchema = closedMap('a map of keys', {
   model,
   dataset: oneOf(DATASET_NAMES),
   dataDir: z.string({ error: dataDirError }).min(1, { error: dataDirError }).optional(),
+  validation: wholeNumber(0).default(0),
   engine: oneOf(ENGINES).default('auto'),
   backend: oneOf(BACKENDS).default('wasm'),
   devices: z.array(device, { error: devicesError }).min(1, { error: devicesError }).default(['cpu']),
+  deterministic: flag().default(false),
   batchSize: wholeNumber(1).default(128),
   microBatch: wholeNumber(1).optional(),
   accumulate: wholeNumber(1).default(1),
@@ -259,7 +277,8 @@ export const documentSchema = closedMap('a map of keys', {
   schedule,
   learningRate: learningRate.default('phases'),
   amplification: amplification.prefault({}),
-  seed: wholeNumber(0, SEED_LIMIT).default(0),
+  seed: seed.default(0),
+  seeds: seeds.optional(),
   dumpGradients: z
     .tuple([wholeNumber(1), wholeNumber(1)], { error: expected('[first step, last step]') })
     .optional(),
@@ -341,6 +360,7 @@ export function resolveConfig(document: ConfigDocument): Config {
     ...document,
     model: typeof document.model === 'string' ? { name: document.model, width: 1 } : document.model,
     dataDir: document.dataDir ?? `data/${document.dataset}`,
+    seeds: resolveSeeds(document.seed, document.seeds),
     schedule: document.schedule.map(([endEpoch, learningRate, amplify, factor]) => ({
       endEpoch,
       learningRate,
@@ -358,7 +378,8 @@ export function documentOf(config: Config): Record<string, unknown> {
     amplify,
     factor,
   ]);
-  const values: Record<string, unknown> = { ...config, schedule };
+  const seeds = ownSeeds(config.seed, config.seeds);
+  const values: Record<string, unknown> = { ...config, schedule, seeds };
   const keys = Object.keys(documentSchema.shape).filter((key) => values[key] !== undefined);
   return Object.fromEntries(keys.map((key) => [key, values[key]]));
 }

@@ -28,7 +28,7 @@ export interface Dataset {
   readonly classes: number;
   readonly train: Split;
   readonly test: Split;
-  /** Of the training split. */
+  /** Of the whole training split, whatever is held out of it: see `partition`. */
   readonly normalisation: Normalisation;
   /** Made by `gradamp data synthesize`: accuracies on it say nothing about CIFAR. */
   readonly synthetic: boolean;
@@ -43,11 +43,15 @@ export interface Augmentation {
   readonly flip: Uint8Array;
 }
 
-/** The samples of one pass. */
-export interface Batch {
+/** Some samples of a split. */
+export interface Samples {
   readonly split: Split;
   /** Positions in the split. */
   readonly indices: Uint32Array;
+}
+
+/** The samples of one pass. */
+export interface Batch extends Samples {
   /** Absent in evaluation. */
   readonly augmentation?: Augmentation;
 }

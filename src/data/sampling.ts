@@ -2,21 +2,22 @@
 
 import { draw, Stream } from '../random.ts';
 
-/** An index fits the low bits of a sort key: 32 + 21 bits are exact in a float64. */
-const LARGEST_SIZE = 2 ** 21;
+/** A position fits the low bits of a sort key: 32 + 21 bits are exact in a float64. */
+const POSITIONS = 2 ** 21;
 
 /**
- * The order in which an epoch visits the samples: a permutation of 0..size-1, uint32 [size]. Samples are sorted by
- * a random key that depends on (seed, epoch, sample) alone, ties by sample.
+ * The order in which an epoch visits the samples, uint32: a permutation of `samples`. They are sorted by a random key
+ * that depends on (seed, epoch, sample) alone, ties by sample: leaving some out does not change the order of the others.
+ *
+ * @param samples positions in a split, below 2^21, in any order.
  */
-export function epochOrder(seed: number, epoch: number, size: number): Uint32Array {
-  if (size > LARGEST_SIZE) throw new RangeError(`expected at most ${LARGEST_SIZE} samples, got ${size}`);
-  const keys = new Float64Array(size);
-  for (let index = 0; index < size; index++) {
-    keys[index] = draw(seed, Stream.order, epoch, index)[0] * LARGEST_SIZE + index;
-  }
+export function epochOrder(seed: number, epoch: number, samples: Uint32Array): Uint32Array {
+  const keys = Float64Array.from(samples, (sample) => {
+    if (sample >= POSITIONS) throw new RangeError(`expected positions below ${POSITIONS}, got ${sample}`);
+    return draw(seed, Stream.order, epoch, sample)[0] * POSITIONS + sample;
+  });
   keys.sort();
-  return Uint32Array.from(keys, (key) => key % LARGEST_SIZE);
+  return Uint32Array.from(keys, (key) => key % POSITIONS);
 }
 
 /** Global batches in an epoch; the last one may be short. */

@@ -13,6 +13,11 @@ export interface EngineOptions {
   readonly backend: BackendName;
   /** `cpu` or `cuda:N`. */
   readonly device: string;
+  /**
+   * Refuses what cannot promise that the same calls give the same bits again, on the same machine and device; false by
+   * default. The backends wasm and cpu promise it always: one thread a replica, sums in a fixed order.
+   */
+  readonly deterministic?: boolean;
 }
 
 /** Bytes that a wasm heap can grow to: 65,535 pages of 64 KiB. */
@@ -31,9 +36,14 @@ export function backendMemoryLimit(backend: BackendName): number | undefined {
 export function checkEngine(
   options: Omit<EngineOptions, 'device'> & { readonly devices: readonly string[] },
 ): void {
-  const { engine, backend, devices } = options;
+  const { engine, backend, devices, deterministic = false } = options;
   if (engine === 'torch') {
     throw new UsageError('engine: torch is not built yet; use engine: tfjs or auto');
+  }
+  if (deterministic && backend === 'tensorflow') {
+    throw new UsageError(
+      'deterministic: backend tensorflow cannot promise the same bits twice, since its threads add up in any order; use backend: wasm or cpu, or deterministic: false',
+    );
   }
   const cuda = devices.find((device) => device !== 'cpu');
   if (cuda === undefined && backend !== 'tensorflow') return;
@@ -63,8 +73,9 @@ export function checkEngine(
  *
  * @throws UsageError as checkEngine, or where an optional package is not installed.
  */
-export async function createEngine({ engine, backend, device }: EngineOptions): Promise<Engine> {
-  checkEngine({ engine, backend, devices: [device] });
+export async function createEngine({ device, ...options }: EngineOptions): Promise<Engine> {
+  const { backend } = options;
+  checkEngine({ ...options, devices: [device] });
   const loaded = await loadBackend(backend, device);
   return {
     name: 'tfjs',

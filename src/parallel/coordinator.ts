@@ -2,7 +2,6 @@
 // writes the run's files. Never blocks, and is not in the step loop.
 
 import { readFileSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import { addSums } from '../amplification/directionality.ts';
 import { type EpochPlan, lastEpoch, planEpoch } from '../amplification/phases.ts';
 import { type Selection, select } from '../amplification/selection.ts';
@@ -10,22 +9,22 @@ import { configDocument } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { largestPass, stepCount } from '../data/sampling.ts';
-import { backendMemoryLimit, checkEngine } from '../engines/index.ts';
-import { UsageError } from '../errors.ts';
+import type { EvaluatedPart } from '../data/partition.ts';
+import { stepCount } from '../data/sampling.ts';
+import { checkEngine } from '../engines/index.ts';
 import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
-import { estimatePassBytes } from '../models/summary.ts';
 import { fromPackage } from '../package-root.ts';
 import { writeCheckpoint } from '../training/checkpoint.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
-import type { EpochMetrics, RunSummary } from '../training/metrics.ts';
+import { bestEpoch, type EpochMetrics, type RunSummary } from '../training/metrics.ts';
 import type { EpochPhase, Reporter, RunOutline } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { createControlBuffers } from './control.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { averageStatistics, createStore, type ParameterStore, storeBytes } from './store.ts';
+import { checkSizes, type TrainingSize, trainedImages } from './sizes.ts';
+import { averageStatistics, createStore, type ParameterStore } from './store.ts';
 import type { Trainer } from './trainer.ts';
 import { WorkerGroup } from './worker-group.ts';
 
@@ -46,11 +45,6 @@ export interface TrainResult {
 /** Training left the numbers that a float32 can hold: a fault of the settings, not of the machine. */
 export class DivergedError extends Error {
   override readonly name = 'DivergedError';
-}
-
-/** Of a data set, what says how long an epoch is. */
-export interface TrainingSize {
-  readonly train: { readonly size: number };
 }
 
 /** What does not change while a run lasts. */
@@ -113,13 +107,13 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const [engine] = await workers.all((worker) => worker.start());
     const directory = RunDirectory.create(options.directory, configDocument(config));
     if (config.dumpGradients) directory.writeGradientLayout(graph);
-    const { devices, seed } = config;
+    const { devices, seeds } = config;
     directory.log.start({
       config: configDocument(config),
       version: JSON.parse(readFileSync(fromPackage('package.json'), 'utf8')).version,
       engine: engine.description,
       devices,
-      seeds: { weights: seed, order: seed, augmentation: seed, selection: seed },
+      seeds,
     });
     reporter.start(outline(config, dataset, directory.name));
     const meter = new ProgressMeter(config, dataset, workers.control, reporter);
@@ -179,7 +173,12 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   if (diverged) throw divergedIn(epoch, state.stepsIntoEpoch);
   if (stopped) return;
 
-  const tested = await meter.during(epoch, 'evaluation', () => workers.all((worker) => worker.evaluate()));
+  const evaluate = (part: EvaluatedPart) =>
+    meter.during(epoch, part === 'test' ? 'evaluation' : part, () =>
+      workers.all((worker) => worker.evaluate(part)),
+    );
+  const validated = config.validation > 0 ? await evaluate('validation') : [];
+  const tested = await evaluate('test');
   if (signal?.aborted) return;
   if (analysed) {
     const selection = await choose(run, { epoch, iterations, index: state.selections.length });
@@ -189,6 +188,7 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
     reporter.selection(selection);
   }
   const [trainLoss, trainAccuracy] = means(trained);
+  const [validationLoss, validationAccuracy] = means(validated);
   const [testLoss, testAccuracy] = means(tested);
   const metrics: EpochMetrics = {
     epoch,
@@ -199,17 +199,22 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
     skippedSteps: skipped,
     trainLoss,
     trainAccuracy,
+    validationLoss,
+    validationAccuracy,
     testLoss,
     testAccuracy,
   };
   state.history.push(metrics);
   state.stepsIntoEpoch = 0;
+  // Before the metrics tell of it; never by what the test images say.
+  if (bestEpoch(state.history, 'validation')?.epoch === epoch) await keep(run, state, 'best.msgpack');
   state.trainingSeconds += trainingSeconds;
   const seconds = secondsSince(started);
-  const imagesPerSecond = dataset.train.size / trainingSeconds;
+  const imagesPerSecond = trainedImages(config, dataset) / trainingSeconds;
   directory.appendEpoch(metrics, { epoch, seconds, imagesPerSecond });
   reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, seconds, imagesPerSecond });
-  if (iterations === 0 || testLoss === null) throw divergedIn(epoch, skipped);
+  const unmeasured = testLoss === null || (config.validation > 0 && validationLoss === null);
+  if (iterations === 0 || unmeasured) throw divergedIn(epoch, skipped);
 }
 
 /** Ranks the candidates by what the workers' shards sum up to. */
@@ -221,7 +226,7 @@ async function choose(
   if (config.amplification === 'none')
     throw new Error('expected no analysis in a run that amplifies nothing');
   const layers = await measureCandidates(workers, candidatesOf(config, graph));
-  return select(config.amplification, layers, { ...where, seed: config.seed });
+  return select(config.amplification, layers, { ...where, seed: config.seeds.selection });
 }
 
 /** Sums of each candidate over the workers' shards, in rank order. */
@@ -234,29 +239,38 @@ export async function measureCandidates(workers: WorkerGroup, candidates: readon
   }));
 }
 
-/** Writes checkpoint and summary. */
-async function finish(run: Run, { history, stepsIntoEpoch, trainingSeconds }: RunState): Promise<RunSummary> {
-  const { config, dataset, graph, store, engine, directory } = run;
+/** Writes the trained numbers as they are now. */
+async function keep({ config, store, directory }: Run, state: RunState, file: string): Promise<void> {
   const { weights, velocity, statistics } = store;
-  await writeCheckpoint(directory.file('checkpoint.msgpack'), {
+  await writeCheckpoint(directory.file(file), {
     config: configDocument(config),
-    epoch: history.length,
-    step: stepsIntoEpoch,
+    epoch: state.history.length,
+    step: state.stepsIntoEpoch,
     weights,
     velocity,
     statistics: statistics[0],
   });
+}
+
+/** Writes checkpoint and summary. */
+async function finish(run: Run, state: RunState): Promise<RunSummary> {
+  const { config, dataset, graph, engine, directory } = run;
+  const { history, stepsIntoEpoch, trainingSeconds } = state;
+  await keep(run, state, 'checkpoint.msgpack');
+  const images = history.length * trainedImages(config, dataset);
   const summary: RunSummary = {
     name: directory.name,
-    ...accuracies(history),
+    finalValidationAccuracy: history.at(-1)?.validationAccuracy ?? null,
+    finalTestAccuracy: history.at(-1)?.testAccuracy ?? null,
+    best: bestEpoch(history, config.validation > 0 ? 'validation' : 'test'),
     epochs: history.length,
     seconds: secondsSince(run.started),
-    imagesPerSecond: history.length ? (history.length * dataset.train.size) / trainingSeconds : null,
+    imagesPerSecond: history.length ? images / trainingSeconds : null,
     parameters: graph.parameterCount,
     engine: engine.name,
     backend: config.backend,
     devices: config.devices,
-    seed: config.seed,
+    seeds: config.seeds,
     dataset: config.dataset,
     synthetic: dataset.synthetic,
     stopped: history.length < lastEpoch(config.schedule),
@@ -266,50 +280,16 @@ async function finish(run: Run, { history, stepsIntoEpoch, trainingSeconds }: Ru
   return summary;
 }
 
-/** What cannot be trained is refused before anything is written. */
-export function checkSizes(config: Config, dataset: TrainingSize, graph: Graph): void {
-  const { batchSize, devices, microBatch, backend, dataDir } = config;
-  if (dataset.train.size < batchSize) {
-    throw new UsageError(
-      `batchSize: expected at most the ${dataset.train.size} training images in ${dataDir}, got ${batchSize}; use a smaller batch`,
-    );
-  }
-  const samples = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
-  const needed = estimatePassBytes(graph, samples);
-  const limit = backendMemoryLimit(backend);
-  if (limit !== undefined && needed > limit) {
-    throw new UsageError(
-      `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +
-        `but they need about ${gibibytes(needed)}; ${smallerPass(graph, samples, limit)}`,
-    );
-  }
-  const total = storeBytes(graph, config) + devices.length * needed;
-  if (total > totalmem()) {
-    throw new UsageError(
-      `model ${graph.name}: expected ${devices.length} workers to fit the ${gibibytes(totalmem())} of this machine, ` +
-        `but they need about ${gibibytes(total)}; use fewer devices, a smaller microBatch or a smaller width`,
-    );
-  }
-}
-
-function smallerPass(graph: Graph, samples: number, limit: number): string {
-  let fitting = samples;
-  while (fitting > 0 && estimatePassBytes(graph, fitting) > limit) fitting = Math.floor(fitting / 2);
-  return fitting > 0 ? `set microBatch: ${fitting}` : 'use a smaller width';
-}
-
 /** @param dataset the part of it that matters, so that a run can be described without its data. */
 export function outline(config: Config, dataset: TrainingSize, name: string): RunOutline {
-  const { model, devices, batchSize, schedule } = config;
+  const { model, devices, batchSize, validation, schedule } = config;
   const epochs = Array.from({ length: lastEpoch(schedule) }, (_, index) => {
     const plan = planEpoch(schedule, reselection(config), index + 1);
     const phase: EpochPhase = plan.analysed ? 'analysis' : plan.factor === 1 ? 'plain' : 'amplified';
     return { phase, learningRate: firstRateOf(config, dataset, plan) };
   });
-  return { name, model: model.name, dataset: config.dataset, devices, batchSize, epochs };
+  return { name, model: model.name, dataset: config.dataset, devices, batchSize, validation, epochs };
 }
-
-const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
 const secondsSince = (started: number) => (performance.now() - started) / 1000;
 
@@ -318,7 +298,7 @@ const reselection = ({ amplification }: Config) =>
 
 /** The learning rate of an epoch's first step: what is shown and written for the epoch. */
 function firstRateOf(config: Config, dataset: TrainingSize, { epoch, learningRate }: EpochPlan): number {
-  const stepsPerEpoch = stepCount(dataset.train.size, config.batchSize * config.accumulate);
+  const stepsPerEpoch = stepCount(trainedImages(config, dataset), config.batchSize * config.accumulate);
   return learningRateOf(config, learningRate, { epoch, step: 0, stepsPerEpoch });
 }
 
@@ -340,19 +320,4 @@ function means(parts: readonly { lossSum: number; correct: number; samples: numb
   const samples = sum('samples');
   const loss = sum('lossSum') / samples;
   return Number.isFinite(loss) ? [loss, sum('correct') / samples] : [null, null];
-}
-
-function accuracies(history: readonly EpochMetrics[]) {
-  const measured = history.flatMap(({ epoch, testAccuracy }) =>
-    testAccuracy === null ? [] : [{ epoch, testAccuracy }],
-  );
-  const best = measured.reduce<(typeof measured)[number] | undefined>(
-    (best, candidate) => (best && best.testAccuracy >= candidate.testAccuracy ? best : candidate),
-    undefined,
-  );
-  return {
-    finalTestAccuracy: history.at(-1)?.testAccuracy ?? null,
-    bestTestAccuracy: best?.testAccuracy ?? null,
-    bestEpoch: best?.epoch ?? null,
-  };
 }

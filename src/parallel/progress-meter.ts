@@ -6,6 +6,7 @@ import type { Dataset } from '../data/dataset.ts';
 import { stepCount } from '../data/sampling.ts';
 import type { Progress, Reporter } from '../training/reporter.ts';
 import type { Control } from './control.ts';
+import { trainedImages } from './sizes.ts';
 
 /** How often the shown progress is renewed, in milliseconds. */
 const INTERVAL = 200;
@@ -17,6 +18,7 @@ export class ProgressMeter {
   readonly #reporter: Reporter;
   readonly #epochs: number;
   readonly #trainSize: number;
+  readonly #validationSize: number;
   readonly #testSize: number;
   readonly #steps: number;
   readonly #started = performance.now();
@@ -25,9 +27,10 @@ export class ProgressMeter {
     this.#control = control;
     this.#reporter = reporter;
     this.#epochs = lastEpoch(config.schedule);
-    this.#trainSize = dataset.train.size;
+    this.#trainSize = trainedImages(config, dataset);
+    this.#validationSize = config.validation;
     this.#testSize = dataset.test.size;
-    this.#steps = stepCount(dataset.train.size, config.batchSize * config.accumulate);
+    this.#steps = stepCount(this.#trainSize, config.batchSize * config.accumulate);
   }
 
   /** Runs `work`, reporting meanwhile. */
@@ -45,14 +48,16 @@ export class ProgressMeter {
   #progress(epoch: number, phase: Progress['phase'], started: number): Progress {
     const { steps, samples, lossSum, correct } = this.#control.progress;
     const now = performance.now();
-    const evaluationCost = this.#testSize * EVALUATION_COST;
-    const done = phase === 'evaluation' ? this.#trainSize + samples * EVALUATION_COST : samples;
+    const evaluating = phase === 'validation' || phase === 'evaluation';
+    const evaluated = phase === 'evaluation' ? this.#validationSize + samples : samples;
+    const evaluationCost = (this.#validationSize + this.#testSize) * EVALUATION_COST;
+    const done = evaluating ? this.#trainSize + evaluated * EVALUATION_COST : samples;
     const fraction = (epoch - 1 + done / (this.#trainSize + evaluationCost)) / this.#epochs;
     const elapsed = (now - this.#started) / 1000;
     return {
       epoch,
       epochs: this.#epochs,
-      step: phase === 'evaluation' ? this.#steps : steps,
+      step: evaluating ? this.#steps : steps,
       steps: this.#steps,
       imagesPerSecond: (1000 * samples) / (now - started),
       loss: lossSum / samples,

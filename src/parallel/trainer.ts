@@ -6,6 +6,7 @@ import { addSums, type DirectionSums, directionSums, NO_SUMS } from '../amplific
 import type { Config } from '../config/schema.ts';
 import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
+import { type EvaluatedPart, type Partition, partition } from '../data/partition.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
 import type { Engine, PassResult, Replica } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
@@ -76,6 +77,7 @@ const SKIPPED_IN_A_ROW_LIMIT = 25;
 export class Trainer {
   readonly #setup: TrainerSetup;
   readonly #graph: Graph;
+  readonly #partition: Partition;
   readonly #control: Control;
   readonly #candidates: readonly Candidate[];
   readonly #replica: Replica;
@@ -87,6 +89,8 @@ export class Trainer {
     this.#setup = setup;
     this.engine = { name: engine.name, description: engine.description };
     this.#graph = graph;
+    const { config, dataset } = setup;
+    this.#partition = partition(dataset, { validation: config.validation, seed: config.seeds.validation });
     this.#candidates = candidatesOf(setup.config, graph);
     this.#control = new Control(setup.control);
     this.#replica = replica;
@@ -94,12 +98,12 @@ export class Trainer {
 
   static async create(setup: TrainerSetup): Promise<Trainer> {
     const { rank, config, dataset, store } = setup;
-    const { engine: name, backend, devices } = config;
-    const engine = await createEngine({ engine: name, backend, device: devices[rank] });
+    const { engine: name, backend, devices, deterministic } = config;
+    const engine = await createEngine({ engine: name, backend, device: devices[rank], deterministic });
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,
-      config.seed,
+      config.seeds.weights,
       store.weights,
       shardOf(graph.parameterLength, rank, devices.length),
     );
@@ -116,7 +120,7 @@ export class Trainer {
 
   /** Every worker calls it with the same order; they meet at two barriers a step. */
   train(order: EpochOrder): EpochSums {
-    const { rank, config, dataset, store } = this.#setup;
+    const { rank, config, store } = this.#setup;
     const control = this.#control;
     const { epoch } = order;
     const accumulators = order.analysed ? store.accumulators : undefined;
@@ -130,9 +134,9 @@ export class Trainer {
       factor: backpropagated ? 1 : factor,
       quantity: apply === 'learning-rate' ? 'learning-rate' : 'gradient',
     });
-    const samples = epochOrder(config.seed, epoch, dataset.train.size);
+    const samples = epochOrder(config.seeds.order, epoch, this.#partition.training.indices);
     const samplesPerStep = config.batchSize * config.accumulate;
-    const stepsPerEpoch = stepCount(dataset.train.size, samplesPerStep);
+    const stepsPerEpoch = stepCount(samples.length, samplesPerStep);
     const [first, end] = order.steps ?? [0, stepsPerEpoch];
     if (first === 0 && accumulators) {
       accumulators.S.fill(0, ...shard);
@@ -176,22 +180,21 @@ export class Trainer {
     return { ...sums, stopped: false, diverged: false };
   }
 
-  /** Sums over this worker's share of the test split: a part of it where a stop was requested meanwhile. */
-  evaluate(): PassResult & { samples: number } {
-    const { rank, config, dataset } = this.#setup;
-    const { test } = dataset;
+  /** Sums over this worker's share of these images: a part of it where a stop was requested meanwhile. */
+  evaluate(part: EvaluatedPart): PassResult & { samples: number } {
+    const { rank, config } = this.#setup;
+    const { split, indices } = this.#partition[part];
     const { worldSize } = this.#control;
     const passSize = largestPass({ batch: config.batchSize, worldSize, microBatch: config.microBatch });
     const sums = { lossSum: 0, correct: 0, samples: 0 };
-    for (const [shareStart, shareEnd] of passesOf({ batch: test.size, rank, worldSize })) {
+    for (const [shareStart, shareEnd] of passesOf({ batch: indices.length, rank, worldSize })) {
       for (let start = shareStart; start < shareEnd; start += passSize) {
         if (this.#control.stopRequested) return sums;
-        const size = Math.min(passSize, shareEnd - start);
-        const indices = Uint32Array.from({ length: size }, (_, i) => start + i);
-        const { lossSum, correct } = this.#replica.evaluate({ split: test, indices });
+        const pass = { split, indices: indices.subarray(start, Math.min(start + passSize, shareEnd)) };
+        const { lossSum, correct } = this.#replica.evaluate(pass);
         sums.lossSum += lossSum;
         sums.correct += correct;
-        sums.samples += size;
+        sums.samples += pass.indices.length;
         this.#control.report(rank, { steps: 0, ...sums });
       }
     }
@@ -217,8 +220,9 @@ export class Trainer {
 
   /** Each of the step's batches is shared among the workers by itself. */
   #passes(epoch: number, globalIndices: Uint32Array): readonly Batch[] {
-    const { rank, config, dataset } = this.#setup;
-    const { seed, batchSize, microBatch } = config;
+    const { rank, config } = this.#setup;
+    const { seeds, batchSize, microBatch } = config;
+    const { split } = this.#partition.training;
     const { worldSize } = this.#control;
     const batches = Array.from({ length: stepCount(globalIndices.length, batchSize) }, (_, index) =>
       globalBatch(globalIndices, index, batchSize),
@@ -226,7 +230,7 @@ export class Trainer {
     return batches.flatMap((batch) =>
       passesOf({ batch: batch.length, rank, worldSize, microBatch }).map(([start, end]) => {
         const indices = batch.subarray(start, end);
-        return { split: dataset.train, indices, augmentation: augment(seed, epoch, indices) };
+        return { split, indices, augmentation: augment(seeds.augmentation, epoch, indices) };
       }),
     );
   }

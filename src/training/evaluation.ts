@@ -1,6 +1,6 @@
-// The test split through one replica, and what the predictions say: accuracies by class, and what is taken for what.
+// Images through one replica, and what the predictions say: accuracies by class, and what is taken for what.
 
-import type { Dataset } from '../data/dataset.ts';
+import type { Samples } from '../data/dataset.ts';
 import { largestPass, passesOf } from '../data/sampling.ts';
 import type { Replica } from '../engines/engine.ts';
 
@@ -9,7 +9,7 @@ export interface Evaluation {
   readonly loss: number | null;
   /** 0..1. */
   readonly accuracy: number;
-  /** By sample of the split: the class, or -1 where the model gives none. */
+  /** By sample, in their order: the class, or -1 where the model gives none. */
   readonly predictions: Int32Array;
 }
 
@@ -22,30 +22,30 @@ export interface EvaluationOptions {
   readonly onPass?: (done: number) => void;
 }
 
-/** Evaluates the test split, in the passes in which the workers of a run do. */
-export function evaluate(replica: Replica, { test }: Dataset, options: EvaluationOptions): Evaluation {
+/** Evaluates the samples, in the passes in which the workers of a run do. */
+export function evaluate(replica: Replica, samples: Samples, options: EvaluationOptions): Evaluation {
+  const { split, indices } = samples;
   const { batchSize, microBatch, worldSize, onPass } = options;
   const passSize = largestPass({ batch: batchSize, worldSize, microBatch });
-  const predictions = new Int32Array(test.size);
+  const predictions = new Int32Array(indices.length);
   let lossSum = 0;
   let correct = 0;
   for (let rank = 0; rank < worldSize; rank++) {
     let shareLoss = 0;
-    for (const [shareStart, shareEnd] of passesOf({ batch: test.size, rank, worldSize })) {
+    for (const [shareStart, shareEnd] of passesOf({ batch: indices.length, rank, worldSize })) {
       for (let start = shareStart; start < shareEnd; start += passSize) {
-        const size = Math.min(passSize, shareEnd - start);
-        const indices = Uint32Array.from({ length: size }, (_, i) => start + i);
-        const result = replica.evaluate({ split: test, indices });
+        const end = Math.min(start + passSize, shareEnd);
+        const result = replica.evaluate({ split, indices: indices.subarray(start, end) });
         predictions.set(result.predictions, start);
         shareLoss += result.lossSum;
         correct += result.correct;
-        onPass?.(start + size);
+        onPass?.(end);
       }
     }
     lossSum += shareLoss;
   }
-  const loss = lossSum / test.size;
-  return { loss: Number.isFinite(loss) ? loss : null, accuracy: correct / test.size, predictions };
+  const loss = lossSum / indices.length;
+  return { loss: Number.isFinite(loss) ? loss : null, accuracy: correct / indices.length, predictions };
 }
 
 /** counts[label][prediction]; a sample without a prediction is in no column. */

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import type { Selection } from '../amplification/selection.ts';
+import type { Seeds } from '../config/seeds.ts';
 import type { EpochMetrics, EpochTimings, RunSummary } from './metrics.ts';
 
 export type LogLevel = 'info' | 'warning' | 'error';
@@ -18,7 +19,7 @@ export interface RunStart {
   readonly engine: string;
   readonly devices: readonly string[];
   /** What each seed is for. */
-  readonly seeds: Readonly<Record<string, number>>;
+  readonly seeds: Seeds;
 }
 
 /** Every line has `time` (ISO 8601, UTC), `level` and `event`; the rest is the event's own. */
@@ -43,12 +44,12 @@ export class RunLog {
     { epoch, phase, learningRate, analysed, amplified, ...metrics }: EpochMetrics,
     timings: EpochTimings,
   ): void {
-    const { trainLoss, trainAccuracy, testLoss, testAccuracy, skippedSteps } = metrics;
+    const { skippedSteps, ...losses } = metrics;
     const { seconds, imagesPerSecond } = timings;
     if (skippedSteps > 0) this.#write('warning', 'skipped-steps', { epoch, steps: skippedSteps });
     this.#write('info', 'epoch', {
       ...{ epoch, phase, learningRate, analysed, amplifiedLayers: amplified.length },
-      ...{ trainLoss, trainAccuracy, testLoss, testAccuracy, seconds, imagesPerSecond },
+      ...{ ...losses, seconds, imagesPerSecond },
     });
   }
 
@@ -69,8 +70,10 @@ export class RunLog {
     this.#write('warning', 'stop', { epoch, step });
   }
 
-  end({ epochs, finalTestAccuracy, bestTestAccuracy, bestEpoch, seconds, stopped }: RunSummary): void {
-    this.#write('info', 'end', { epochs, finalTestAccuracy, bestTestAccuracy, bestEpoch, seconds, stopped });
+  end({ epochs, finalValidationAccuracy, finalTestAccuracy, best, seconds, stopped }: RunSummary): void {
+    this.#write('info', 'end', {
+      ...{ epochs, finalValidationAccuracy, finalTestAccuracy, best, seconds, stopped },
+    });
   }
 
   error(error: unknown): void {

@@ -1,5 +1,8 @@
 // What a run tells of itself: a line an epoch, and its sum at the end. The files are run-directory.ts's.
 
+import type { Seeds } from '../config/seeds.ts';
+import type { EvaluatedPart } from '../data/partition.ts';
+
 /** One line of metrics.jsonl: only what the same run on the same machine gives again, to the bit. */
 export interface EpochMetrics {
   readonly epoch: number;
@@ -17,6 +20,9 @@ export interface EpochMetrics {
   readonly trainLoss: number | null;
   /** 0..1. */
   readonly trainAccuracy: number | null;
+  /** Over the images held out of the training split; null, as the accuracy, where there are none. */
+  readonly validationLoss: number | null;
+  readonly validationAccuracy: number | null;
   readonly testLoss: number | null;
   readonly testAccuracy: number | null;
 }
@@ -30,12 +36,39 @@ export interface EpochTimings {
   readonly imagesPerSecond: number;
 }
 
+/** The epoch of highest accuracy on the data named: the first of several. */
+export interface BestEpoch {
+  /**
+   * `validation` where images are held out: the test accuracy beside it had no part in the choice. `test` where none
+   * are: the highest of many test accuracies, and for that reason too high.
+   */
+  readonly chosenOn: EvaluatedPart;
+  readonly epoch: number;
+  readonly validationAccuracy: number | null;
+  readonly testAccuracy: number | null;
+}
+
+/** Null where no epoch has an accuracy on `chosenOn`. */
+export function bestEpoch(history: readonly EpochMetrics[], chosenOn: EvaluatedPart): BestEpoch | null {
+  let best: BestEpoch | null = null;
+  let highest = Number.NEGATIVE_INFINITY;
+  for (const { epoch, validationAccuracy, testAccuracy } of history) {
+    const accuracy = chosenOn === 'validation' ? validationAccuracy : testAccuracy;
+    if (accuracy === null || accuracy <= highest) continue;
+    highest = accuracy;
+    best = { chosenOn, epoch, validationAccuracy, testAccuracy };
+  }
+  return best;
+}
+
 /** summary.json. */
 export interface RunSummary {
   readonly name: string;
+  /** Of the last complete epoch; null, too, where nothing was held out. */
+  readonly finalValidationAccuracy: number | null;
   readonly finalTestAccuracy: number | null;
-  readonly bestTestAccuracy: number | null;
-  readonly bestEpoch: number | null;
+  /** Null where no epoch is complete. */
+  readonly best: BestEpoch | null;
   /** Complete epochs. */
   readonly epochs: number;
   readonly seconds: number;
@@ -45,7 +78,7 @@ export interface RunSummary {
   readonly engine: string;
   readonly backend: string;
   readonly devices: readonly string[];
-  readonly seed: number;
+  readonly seeds: Seeds;
   readonly dataset: string;
   /** The data set was made by `gradamp data synthesize`: its accuracies say nothing about CIFAR. */
   readonly synthetic: boolean;

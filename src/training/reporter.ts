@@ -12,6 +12,8 @@ export interface RunOutline {
   readonly dataset: string;
   readonly devices: readonly string[];
   readonly batchSize: number;
+  /** Images that are held out and evaluated every epoch; 0: none. */
+  readonly validation: number;
   /** Epoch 1, 2, ... as planned. One that is planned as amplified is plain where no layer is chosen for it. */
   readonly epochs: readonly { readonly phase: EpochPhase; readonly learningRate: number }[];
 }
@@ -30,7 +32,8 @@ export interface Progress {
   readonly accuracy: number;
   /** Of the whole run; infinite while nothing is known. */
   readonly secondsLeft: number;
-  readonly phase: EpochPhase | 'evaluation';
+  /** `evaluation`: of the test images. */
+  readonly phase: EpochPhase | 'validation' | 'evaluation';
 }
 
 /** A complete epoch. Accuracies are 0..1; null where no sample was counted. */
@@ -41,6 +44,9 @@ export interface EpochLine {
   readonly learningRate: number;
   readonly trainLoss: number | null;
   readonly trainAccuracy: number | null;
+  /** Null, as the accuracy, without validation images. */
+  readonly validationLoss: number | null;
+  readonly validationAccuracy: number | null;
   readonly testLoss: number | null;
   readonly testAccuracy: number | null;
   /** The whole epoch, evaluation included. */

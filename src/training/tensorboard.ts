@@ -32,8 +32,10 @@ export class TensorBoardLog {
 export function epochScalars(metrics: EpochMetrics, imagesPerSecond: number): readonly Summary[] {
   const values = {
     'loss/train': metrics.trainLoss,
+    'loss/validation': metrics.validationLoss,
     'loss/test': metrics.testLoss,
     'accuracy/train': metrics.trainAccuracy,
+    'accuracy/validation': metrics.validationAccuracy,
     'accuracy/test': metrics.testAccuracy,
     learning_rate: metrics.learningRate,
     images_per_second: imagesPerSecond,

@@ -76,7 +76,9 @@ test('a learning rate that follows a curve is shown from its first epoch to its 
 
 test('sizes are those of the model and of the data in the folder', async () => {
   const { data, layers, candidates, parameters, macs, trainingFlops, memory } = await plan();
-  expect(data).toEqual({ folder: dataDir, trainingImages: 70, synthetic: true, missing: null });
+  expect(data).toEqual({
+    ...{ folder: dataDir, trainingImages: 70, validationImages: 0, synthetic: true, missing: null },
+  });
   expect([layers, candidates, parameters]).toEqual([19, 19, 78042]);
   expect(trainingFlops).toBe(6 * macs * 70 * 10);
   expect(memory.passSize).toBe(20);
@@ -85,11 +87,42 @@ test('sizes are those of the model and of the data in the folder', async () => {
   expect(memory.totalBytes).toBe(memory.storeBytes + memory.passBytes);
 });
 
+test('images held out are not trained on: epochs are shorter', async () => {
+  const { data, macs, trainingFlops } = await plan({ validation: 15 });
+  expect([data.trainingImages, data.validationImages]).toEqual([55, 15]);
+  expect(trainingFlops).toBe(6 * macs * 55 * 10);
+  // Three steps an epoch in place of four: of a warm-up over 15 or 20 steps, step 4 or 5 is the first of epoch 2.
+  const curve = { learningRate: { policy: 'cosine', peak: 0.3, warmup: 5 } };
+  const [whole, shorter] = await Promise.all([plan(curve), plan({ ...curve, validation: 15 })]);
+  expect(whole.phases[0].learningRate[1]).toBeCloseTo((0.3 * 5) / 20, 12);
+  expect(shorter.phases[0].learningRate[1]).toBeCloseTo((0.3 * 4) / 15, 12);
+});
+
+test.each([
+  [
+    { validation: 51 },
+    /^validation: expected at most 50, so that a batch of 20 is left of the 70 training images in .*data, got 51; hold out fewer or use a smaller batch$/,
+  ],
+  [
+    { validation: 9 },
+    /^validation: expected 0, or at least 10, an image for each of the 10 classes, got 9; hold out more$/,
+  ],
+  [
+    { deterministic: true, backend: 'tensorflow' },
+    /^deterministic: backend tensorflow cannot promise the same bits twice, .*; use backend: wasm or cpu, or deterministic: false$/,
+  ],
+])('refuses what training refuses: %j', async (changes, message) => {
+  await expect(plan(changes)).rejects.toThrow(message);
+  await expect(plan(changes)).rejects.toMatchObject({ name: 'UsageError' });
+});
+
 test('missing data are told, and the official sizes taken', async () => {
   for (const place of ['nowhere', 'empty']) {
     mkdirSync(join(folder, 'empty'), { recursive: true });
     const { data } = await plan({ dataDir: join(folder, place), dataset: 'cifar100' });
     expect(data).toMatchObject({ trainingImages: 50_000, synthetic: null });
+    const validated = await plan({ dataDir: join(folder, place), dataset: 'cifar100', validation: 5000 });
+    expect(validated.data).toMatchObject({ trainingImages: 45_000, validationImages: 5000 });
     expect(data.missing).toContain('gradamp data download cifar100');
   }
 });
@@ -121,9 +154,19 @@ describe('the command', () => {
     expect(stdout).toContain('seed: 7\n');
     expect(stdout).toContain('2      3-9     0.1                 2  3                       4-9\n');
     expect(stdout).toContain('candidates  19 layers\n');
+    expect(stdout).toContain('data        70 training images (synthetic)\n');
+    expect(stdout).toContain('seeds       7 for everything\n');
     expect(stdout).toContain('folder      runs/run\n');
     expect(stdout.endsWith('\ndry run: nothing was trained or written\n')).toBe(true);
     expect(readdirSync(folder).sort()).toEqual(before);
+  });
+
+  test('says how many images are held out, and what each seed is where they differ', () => {
+    const { stdout } = gradamp(
+      ...['train', 'run.yaml', '--dry-run', '--set', 'validation=15', '--set', 'seeds.order=3'],
+    );
+    expect(stdout).toContain('data        55 training and 15 validation images (synthetic)\n');
+    expect(stdout).toContain('seeds       weights 0, order 3, augmentation 0, selection 0, validation 0\n');
   });
 
   test('prints JSON whose config is the config', () => {

@@ -23,11 +23,12 @@ const dataOf = (dataset: string) => join(folder, `data-${dataset}`);
 const runOf = (dataset: string) => join(folder, `run-${dataset}`);
 
 /** Two workers, passes of 8: shares and last passes are of uneven sizes. */
-async function trainOn(dataset: DatasetName, test: number) {
+async function trainOn(dataset: DatasetName, test: number, validation = 0) {
   await synthesize({ dataset, directory: dataOf(dataset), seed: 2, train: 80, test });
   const config = testConfig({
     dataset,
     dataDir: dataOf(dataset),
+    validation,
     batchSize: 20,
     microBatch: 8,
     devices: ['cpu', 'cpu'],
@@ -50,7 +51,7 @@ function gradamp(...options: string[]) {
 describe('a run on ten classes', () => {
   let report: EvaluationReport;
   beforeAll(async () => {
-    await trainOn('cifar10', 61);
+    await trainOn('cifar10', 61, 13);
     report = await evaluateRun(runOf('cifar10'));
   });
 
@@ -59,6 +60,31 @@ describe('a run on ten classes', () => {
     expect(report.accuracy).toBe(finalTestAccuracy);
     expect(report.loss).toBe(metrics(runOf('cifar10')).testLoss);
     expect(report).toMatchObject({ samples: 61, epoch: 2, step: 0, synthetic: true, model: 'resnet8' });
+  });
+
+  test('has the figures of its best epoch too, and of the images held out', async () => {
+    const { best } = JSON.parse(readFileSync(join(runOf('cifar10'), 'summary.json'), 'utf8'));
+    const lines = readFileSync(join(runOf('cifar10'), 'metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n');
+    const line = JSON.parse(lines[best.epoch - 1]);
+    const found = gradamp('evaluate', 'run-cifar10', '--best', '--validation', '--json');
+    expect(JSON.parse(found.stdout)).toMatchObject({
+      ...{ weights: 'best', images: 'validation', epoch: best.epoch, samples: 13 },
+      ...{ accuracy: line.validationAccuracy, loss: line.validationLoss },
+    });
+    const onTest = await evaluateRun(runOf('cifar10'), { weights: 'best' });
+    expect([onTest.accuracy, onTest.loss]).toEqual([best.testAccuracy, line.testLoss]);
+    const held = await evaluateRun(runOf('cifar10'), { images: 'validation' });
+    expect([held.accuracy, held.loss]).toEqual([
+      metrics(runOf('cifar10')).validationAccuracy,
+      metrics(runOf('cifar10')).validationLoss,
+    ]);
+    expect(describeReport({ ...held, run: 'a', weights: 'best', epoch: 1 }).split('\n')[0]).toBe(
+      'a: resnet8 after 1 epochs (best on validation), 13 validation images of cifar10 (synthetic data)',
+    );
+    // A class of about a tenth of the images has one or two of them.
+    for (const { samples } of held.classes) expect([1, 2]).toContain(samples);
   });
 
   test('has a confusion matrix over all samples whose diagonal is what is right', () => {
@@ -139,6 +165,13 @@ test('of a hundred classes the worst ten and the most frequent confusions are to
   const { summary } = await trainOn('cifar100', 300);
   const report = await evaluateRun(runOf('cifar100'));
   expect(report.accuracy).toBe(summary.finalTestAccuracy);
+  const run = runOf('cifar100');
+  await expect(evaluateRun(run, { images: 'validation' })).rejects.toThrow(
+    `--validation: expected a run that holds images out, but ${run} has validation: 0 in its config.yaml; leave it out`,
+  );
+  await expect(evaluateRun(run, { weights: 'best' })).rejects.toThrow(
+    `--best: expected a run that chooses its best epoch on validation images, but ${run} has validation: 0 in its config.yaml; leave it out`,
+  );
   const [worst, confusions] = describeReport(report).split('\n\n').slice(1);
   expect(worst.split('\n').length).toBe(2 + 10);
   expect(confusions.split('\n').length).toBe(2 + 10);

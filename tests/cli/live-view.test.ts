@@ -23,6 +23,7 @@ const outline: RunOutline = {
   dataset: 'cifar10',
   devices: ['cuda:0', 'cuda:1'],
   batchSize: 128,
+  validation: 0,
   epochs: Array.from({ length: lastEpoch(SCHEDULE) }, (_, index) => {
     const { analysed, factor, learningRate } = planEpoch(SCHEDULE, 'phase', index + 1);
     return { phase: analysed ? 'analysis' : factor > 1 ? 'amplified' : 'plain', learningRate };
@@ -40,6 +41,8 @@ function epochLine(epoch: number): EpochLine {
     learningRate: 0.1,
     trainLoss: 2 - 1.5 * done,
     trainAccuracy: 0.2 + 0.7 * done,
+    validationLoss: null,
+    validationAccuracy: null,
     testLoss: 2.25 - 1.5 * done,
     testAccuracy: 0.1 + 0.7 * done,
     seconds: 12,
@@ -108,6 +111,30 @@ describe('the picture', () => {
     ]);
   });
 
+  describe('of a run that holds images out', () => {
+    const validated: LiveState = {
+      ...running,
+      outline: { ...outline, validation: 5000 },
+      history: history(56).map((line) => ({ ...line, validationLoss: 2, validationAccuracy: 0.25 })),
+    };
+    const shown = (rows: number) =>
+      text(validated, { columns: 80, rows }).filter((line) => /^(train|val|test) /.test(line));
+
+    test('has curves of their loss and accuracy between those of training and test', () => {
+      const lines = shown(24);
+      expect(lines.map((line) => line.split('  ')[0])).toEqual([
+        ...['train loss', 'val loss', 'test loss', 'train acc', 'val acc', 'test acc'],
+      ]);
+      expect(lines[1]).toMatch(/^val loss {5}▅{17} +2\.000 {3}2\.000 {4}1$/);
+      expect(lines[4]).toMatch(/^val acc {6}▃{17} +25\.0% {3}25\.0% {4}1$/);
+    });
+
+    test('shows the test curves only where there is room for all', () => {
+      const names = shown(10).map((line) => line.split('  ')[0]);
+      expect(names).toEqual(['train loss', 'val loss', 'train acc', 'val acc']);
+    });
+  });
+
   test('before the first epoch is complete', () => {
     const lines = text({ outline, history: [], progress: progress(1) }, { columns: 80, rows: 12 });
     expect(lines.slice(2)).toEqual([
@@ -133,6 +160,7 @@ describe('the picture', () => {
       running,
       { outline, history: [], progress: progress(1) },
       { ...running, selection: selection(209, 209) },
+      { ...running, outline: { ...outline, validation: 10 } },
       { ...running, outline: { ...outline, name: 'a-name-that-is-longer-than-the-terminal'.repeat(9) } },
       { ...running, selection: { ...selection(2, 0), degenerate: 'a reason that is long '.repeat(20) } },
     ];

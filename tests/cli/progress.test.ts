@@ -23,6 +23,8 @@ const epoch: EpochLine = {
   learningRate: 0.1,
   trainLoss: 1.23456,
   trainAccuracy: 0.5672,
+  validationLoss: null,
+  validationAccuracy: null,
   testLoss: 1.5,
   testAccuracy: 0.5,
   seconds: 12.4,
@@ -62,6 +64,14 @@ describe('in a file or a pipe', () => {
     expect(text()).toBe(
       'epoch 3/12 plain lr 0.1 loss 1.235 acc 56.7% test loss 1.500 test acc 50.0% 12 s 322 images/s\n' +
         'epoch 4/12 amplified lr 0.1 loss 1.235 acc 56.7% test loss 1.500 test acc 50.0% 12 s 322 images/s skipped 2 steps\n',
+    );
+  });
+
+  test('what the images held out say stands before what the test images say', () => {
+    const { reporter, text } = watch({});
+    reporter.epochEnd({ ...epoch, validationLoss: 1.25, validationAccuracy: 0.625 });
+    expect(text()).toBe(
+      'epoch 3/12 plain lr 0.1 loss 1.235 acc 56.7% val loss 1.250 val acc 62.5% test loss 1.500 test acc 50.0% 12 s 322 images/s\n',
     );
   });
 

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { loadConfig, type Overrides } from '../../src/config/load.ts';
+import { configDocument, loadConfig, type Overrides } from '../../src/config/load.ts';
 import { UsageError } from '../../src/errors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'gradamp-config-'));
@@ -35,9 +35,11 @@ describe('a config that is right', () => {
       model: { name: 'resnet8', width: 1 },
       dataset: 'cifar10',
       dataDir: 'data/cifar10',
+      validation: 0,
       engine: 'auto',
       backend: 'wasm',
       devices: ['cpu'],
+      deterministic: false,
       batchSize: 128,
       accumulate: 1,
       momentum: 0.9,
@@ -66,6 +68,7 @@ describe('a config that is right', () => {
         apply: 'gradient',
       },
       seed: 0,
+      seeds: { weights: 0, order: 0, augmentation: 0, selection: 0, validation: 0 },
     });
   });
 
@@ -75,9 +78,11 @@ name: first-try
 model: { name: vgg19, width: 0.25 }
 dataset: cifar100
 dataDir: /mnt/cifar
+validation: 5000
 engine: tfjs
 backend: cpu
 devices: [cpu, cuda:0, cuda:11]
+deterministic: true
 batchSize: 96
 microBatch: 32
 accumulate: 4
@@ -95,6 +100,7 @@ amplification:
     deviation: sample, candidates: [linear, conv2d], pooling: tensor, normalisedBiases: true, countDeadWeights: false,
     measureWeightDecay: true, apply: learning-rate }
 seed: 4294967295
+seeds: { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 }
 dumpGradients: [3, 3]
 `;
     expect(load(text)).toEqual({
@@ -102,9 +108,11 @@ dumpGradients: [3, 3]
       model: { name: 'vgg19', width: 0.25 },
       dataset: 'cifar100',
       dataDir: '/mnt/cifar',
+      validation: 5000,
       engine: 'tfjs',
       backend: 'cpu',
       devices: ['cpu', 'cuda:0', 'cuda:11'],
+      deterministic: true,
       batchSize: 96,
       microBatch: 32,
       accumulate: 4,
@@ -133,6 +141,7 @@ dumpGradients: [3, 3]
         apply: 'learning-rate',
       },
       seed: 4294967295,
+      seeds: { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 },
       dumpGradients: [3, 3],
     });
   });
@@ -143,6 +152,21 @@ dumpGradients: [3, 3]
 
   test('takes its data from the data set’s folder', () => {
     expect(load(MINIMAL.replace('cifar10', 'cifar100')).dataDir).toBe('data/cifar100');
+  });
+
+  test('has one seed for everything but what has its own', () => {
+    const seeds = { weights: 7, order: 3, augmentation: 7, selection: 7, validation: 7 };
+    expect(load(`${MINIMAL}seed: 7\nseeds: { order: 3 }\n`)).toMatchObject({ seed: 7, seeds });
+    expect(load(`${MINIMAL}seed: 7\n`, { set: ['seeds.order=3'] })).toMatchObject({ seed: 7, seeds });
+  });
+
+  test('is written with the seeds that differ, so that a new seed changes all others', () => {
+    const text = configDocument(load(`${MINIMAL}seed: 7\nseeds: { order: 3, weights: 7 }\n`));
+    expect(text).toContain('seed: 7\nseeds:\n  order: 3\n');
+    expect(load(text, { set: ['seed=8'] }).seeds).toEqual({
+      ...{ weights: 8, order: 3, augmentation: 8, selection: 8, validation: 8 },
+    });
+    expect(configDocument(load(`${MINIMAL}seed: 7\n`))).not.toContain('seeds');
   });
 
   test('may use anchors, and an override of one place leaves the other', () => {
@@ -235,6 +259,32 @@ describe('one line says what is wrong with', () => {
       'a key without a value',
       'seed:',
       'run.yaml: seed: expected a whole number from 0 to 4294967295, got an empty value',
+    ],
+    ['an unknown seed', 'seeds: { oder: 1 }', 'run.yaml: seeds: unknown key oder; did you mean order?'],
+    [
+      'one of the seeds beyond 32 bits',
+      'seeds: { weights: -1 }',
+      'run.yaml: seeds.weights: expected a whole number from 0 to 4294967295, got -1',
+    ],
+    [
+      'seeds that are one number',
+      'seeds: 7',
+      'run.yaml: seeds: expected { weights, order, augmentation, selection, validation }, got 7',
+    ],
+    [
+      'a part of an image held out',
+      'validation: 0.1',
+      'run.yaml: validation: expected a whole number of at least 0, got 0.1',
+    ],
+    [
+      'fewer images than none held out',
+      'validation: -5000',
+      'run.yaml: validation: expected a whole number of at least 0, got -5000',
+    ],
+    [
+      'determinism in words',
+      'deterministic: yes',
+      'run.yaml: deterministic: expected true or false, got "yes"; write true',
     ],
     [
       'an unknown engine',
@@ -481,7 +531,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, engine, backend, devices, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

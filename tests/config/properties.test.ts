@@ -20,6 +20,8 @@ const file = join(folder, 'run.yaml');
 const positive = fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true });
 const count = fc.integer({ min: 1, max: 1e6 });
 
+const seed = fc.oneof(fc.constantFrom(0, 7), fc.nat({ max: 2 ** 32 - 1 }));
+
 const schedules = fc
   .array(fc.record({ endEpoch: count, learningRate: positive, amplify: fc.boolean(), factor: positive }), {
     minLength: 1,
@@ -46,9 +48,11 @@ const configs: fc.Arbitrary<Config> = fc
         minLength: 1,
         unit: fc.constantFrom(...' \t\n\r:#-[]{}&*!|>\'"%@`,?\\/0a.~äß漢🙂\u0000\u0007\u0085\u2028\ufeff'),
       }),
+      validation: fc.nat({ max: 50_000 }),
       engine: fc.constantFrom('auto', 'torch', 'tfjs'),
       backend: fc.constantFrom('wasm', 'cpu', 'tensorflow'),
       devices: fc.array(fc.constantFrom('cpu', 'cuda:0', 'cuda:12'), { minLength: 1, maxLength: 4 }),
+      deterministic: fc.boolean(),
       batchSize: fc.integer({ min: 4, max: 4096 }),
       microBatch: fc.constant(1),
       accumulate: count,
@@ -90,7 +94,9 @@ const configs: fc.Arbitrary<Config> = fc
           apply: fc.constantFrom('gradient', 'learning-rate'),
         }),
       ),
-      seed: fc.nat({ max: 2 ** 32 - 1 }),
+      seed,
+      // Some are the run's seed, as where a file does not give them.
+      seeds: fc.record({ weights: seed, order: seed, augmentation: seed, selection: seed, validation: seed }),
       dumpGradients: fc.tuple(count, count).map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const),
     },
     {
@@ -98,9 +104,11 @@ const configs: fc.Arbitrary<Config> = fc
         'model',
         'dataset',
         'dataDir',
+        'validation',
         'engine',
         'backend',
         'devices',
+        'deterministic',
         'batchSize',
         'accumulate',
         'momentum',
@@ -112,6 +120,7 @@ const configs: fc.Arbitrary<Config> = fc
         'learningRate',
         'amplification',
         'seed',
+        'seeds',
       ],
     },
   )
@@ -148,9 +157,11 @@ test('the YAML of a config has one phase a line', () => {
       '  width: 1',
       'dataset: cifar10',
       'dataDir: data/cifar10',
+      'validation: 0',
       'engine: auto',
       'backend: wasm',
       'devices: [cpu, cpu]',
+      'deterministic: false',
       'batchSize: 128',
       'accumulate: 1',
       'momentum: 0.9',

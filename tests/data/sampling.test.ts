@@ -1,38 +1,39 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { allPositions } from '../../src/data/partition.ts';
 import { epochOrder, globalBatch, passesOf, stepCount } from '../../src/data/sampling.ts';
 import { draw, Stream } from '../../src/random.ts';
 
 describe('epochOrder', () => {
   it('holds every sample once', () => {
     for (const size of [0, 1, 2, 777, 50_000]) {
-      const sorted = epochOrder(3, 1, size).sort();
+      const sorted = epochOrder(3, 1, allPositions(size)).sort();
       expect(sorted).toEqual(Uint32Array.from({ length: size }, (_, i) => i));
     }
   });
 
   it('sorts the samples by their own random keys', () => {
-    const order = [...epochOrder(5, 2, 300)];
+    const order = [...epochOrder(5, 2, allPositions(300))];
     const key = (index: number) => draw(5, Stream.order, 2, index)[0];
     for (let i = 1; i < order.length; i++) expect(key(order[i - 1])).toBeLessThan(key(order[i]));
   });
 
   it('is the same for the same seed and epoch, and another for others', () => {
-    expect(epochOrder(5, 2, 300)).toEqual(epochOrder(5, 2, 300));
-    expect(epochOrder(5, 2, 300)).not.toEqual(epochOrder(5, 3, 300));
-    expect(epochOrder(5, 2, 300)).not.toEqual(epochOrder(6, 2, 300));
+    expect(epochOrder(5, 2, allPositions(300))).toEqual(epochOrder(5, 2, allPositions(300)));
+    expect(epochOrder(5, 2, allPositions(300))).not.toEqual(epochOrder(5, 3, allPositions(300)));
+    expect(epochOrder(5, 2, allPositions(300))).not.toEqual(epochOrder(6, 2, allPositions(300)));
   });
 
   it('visits the samples of a smaller set in the order in which a larger one visits them', () => {
-    const larger = [...epochOrder(0, 1, 500)].filter((index) => index < 200);
-    expect([...epochOrder(0, 1, 200)]).toEqual(larger);
+    const larger = [...epochOrder(0, 1, allPositions(500))].filter((index) => index < 200);
+    expect([...epochOrder(0, 1, allPositions(200))]).toEqual(larger);
   });
 
   it('puts a sample anywhere with equal chance', () => {
     // 4,000 epochs of 10 samples: each of the 100 counts is 400 +- 19 (one standard deviation).
     const counts = new Uint32Array(100);
     for (let epoch = 0; epoch < 4000; epoch++) {
-      epochOrder(1, epoch, 10).forEach((sample, position) => {
+      epochOrder(1, epoch, allPositions(10)).forEach((sample, position) => {
         counts[10 * sample + position]++;
       });
     }
@@ -40,8 +41,17 @@ describe('epochOrder', () => {
     expect(Math.max(...counts)).toBeLessThan(490);
   });
 
-  it('refuses more samples than its keys can tell apart', () => {
-    expect(() => epochOrder(0, 0, 2 ** 21 + 1)).toThrow('expected at most 2097152 samples, got 2097153');
+  it('visits those that are left in the order in which all are visited, whichever are left out', () => {
+    const left = Uint32Array.of(499, 3, 250, 17, 80, 81);
+    const among = [...epochOrder(4, 2, allPositions(500))].filter((position) => left.includes(position));
+    expect([...epochOrder(4, 2, left)]).toEqual(among);
+  });
+
+  it('refuses positions that its keys cannot tell apart', () => {
+    expect(epochOrder(0, 0, Uint32Array.of(2 ** 21 - 1))).toEqual(Uint32Array.of(2 ** 21 - 1));
+    expect(() => epochOrder(0, 0, Uint32Array.of(2 ** 21))).toThrow(
+      'expected positions below 2097152, got 2097152',
+    );
   });
 });
 
@@ -49,7 +59,7 @@ describe('globalBatch', () => {
   it('cuts the order into batches and keeps the last short one', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 90 }), (size, batchSize) => {
-        const order = epochOrder(0, 1, size);
+        const order = epochOrder(0, 1, allPositions(size));
         const batches = Array.from({ length: stepCount(size, batchSize) }, (_, step) =>
           globalBatch(order, step, batchSize),
         );

@@ -74,7 +74,7 @@ describe('a run', () => {
     const metrics = amplified.lines('metrics.jsonl');
     expect(Object.keys(metrics[0])).toEqual([
       ...['epoch', 'phase', 'learningRate', 'analysed', 'amplified', 'skippedSteps'],
-      ...['trainLoss', 'trainAccuracy', 'testLoss', 'testAccuracy'],
+      ...['trainLoss', 'trainAccuracy', 'validationLoss', 'validationAccuracy', 'testLoss', 'testAccuracy'],
     ]);
     expect(metrics.map(({ epoch }) => epoch)).toEqual([1, 2, 3, 4, 5]);
     expect(metrics.map(({ phase }) => phase)).toEqual([1, 2, 2, 3, 3]);
@@ -132,18 +132,25 @@ describe('a run', () => {
     expect(JSON.parse(amplified.text('summary.json'))).toMatchObject({
       name: 'amplified',
       finalTestAccuracy: accuracies[4],
-      bestTestAccuracy: best,
-      bestEpoch: accuracies.indexOf(best) + 1,
+      finalValidationAccuracy: null,
+      best: {
+        chosenOn: 'test',
+        epoch: accuracies.indexOf(best) + 1,
+        validationAccuracy: null,
+        testAccuracy: best,
+      },
       epochs: 5,
       parameters: buildModel({ name: 'resnet8', width: 0.25, classes: 10 }).parameterCount,
       engine: 'tfjs',
       backend: 'wasm',
       devices: ['cpu', 'cpu'],
-      seed: 0,
+      seeds: { weights: 0, order: 0, augmentation: 0, selection: 0, validation: 0 },
       dataset: 'cifar10',
       synthetic: true,
       stopped: false,
     });
+    // Nothing was held out to choose weights by.
+    expect(readdirSync(amplified.directory)).not.toContain('best.msgpack');
     const timings = amplified.lines('timings.jsonl');
     expect(timings.map(({ epoch }) => epoch)).toEqual([1, 2, 3, 4, 5]);
     for (const { seconds, imagesPerSecond } of timings) {

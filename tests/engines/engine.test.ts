@@ -11,6 +11,10 @@ describe('checkEngine', () => {
     checkEngine({ engine: 'auto', backend: 'wasm', devices: ['cpu', 'cpu', 'cpu'] });
     checkEngine({ engine: 'tfjs', backend: 'cpu', devices: ['cpu', 'cpu'] });
     checkEngine({ engine: 'tfjs', backend: 'tensorflow', devices: ['cpu'] });
+    checkEngine({ engine: 'tfjs', backend: 'tensorflow', devices: ['cpu'], deterministic: false });
+    for (const backend of ['wasm', 'cpu'] as const) {
+      checkEngine({ engine: 'auto', backend, devices: ['cpu', 'cpu'], deterministic: true });
+    }
   });
 
   test('takes one GPU on tensorflow when the process sees only that one', () => {
@@ -35,6 +39,10 @@ describe('checkEngine', () => {
       { engine: 'tfjs', backend: 'tensorflow', devices: ['cuda:1'] },
       'devices: backend tensorflow cannot choose a GPU; start gradamp with CUDA_VISIBLE_DEVICES=1 for cuda:1',
     ],
+    [
+      { engine: 'tfjs', backend: 'tensorflow', devices: ['cpu'], deterministic: true },
+      'deterministic: backend tensorflow cannot promise the same bits twice, since its threads add up in any order; use backend: wasm or cpu, or deterministic: false',
+    ],
   ] as const)('refuses %j', (options, message) => {
     vi.stubEnv('CUDA_VISIBLE_DEVICES', '0,1');
     expect(() => checkEngine(options)).toThrow(new UsageError(message));
@@ -52,6 +60,8 @@ describe('createEngine', () => {
     await expect(createEngine({ engine: 'auto', backend: 'cpu', device: 'cuda:0' })).rejects.toThrow(
       UsageError,
     );
+    const random = { engine: 'auto', backend: 'tensorflow', device: 'cpu', deterministic: true } as const;
+    await expect(createEngine(random)).rejects.toThrow(/^deterministic: backend tensorflow cannot promise/);
   });
 
   test('says how to get tensorflow where it is not installed', async () => {

@@ -175,7 +175,7 @@ it('evaluates every test image once, whatever the number of workers', async () =
         await step(0, 0.01);
         // The running statistics depend on who saw which passes; what is compared here is the evaluation.
         for (const statistics of store.statistics) statistics.fill(0.5);
-        const parts = await workers.all((worker) => worker.evaluate());
+        const parts = await workers.all((worker) => worker.evaluate('test'));
         const total = (key: 'lossSum' | 'correct' | 'samples') =>
           parts.reduce((sum, part) => sum + part[key], 0);
         return [total('samples'), total('correct'), total('lossSum')];

@@ -12,6 +12,8 @@ export const metrics: EpochMetrics = {
   skippedSteps: 2,
   trainLoss: 1.25,
   trainAccuracy: 0.5,
+  validationLoss: 1.375,
+  validationAccuracy: 0.4375,
   testLoss: 1.5,
   testAccuracy: 0.375,
 };

@@ -29,7 +29,7 @@ const time = '2026-01-02T03:04:05.678Z';
 
 it('the start says what runs where, with the hash of the config file', () => {
   const config = 'model: resnet8\n';
-  const seeds = { weights: 1, order: 2 };
+  const seeds = { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 };
   log.start({ config, version: '0.1.0', engine: 'tfjs 4.22.0, wasm', devices: ['cpu', 'cpu'], seeds });
   expect(lines()).toEqual([
     {
@@ -59,6 +59,7 @@ it('an epoch is a line, and skipped steps are a warning before it', () => {
   ]);
   expect(found[0]).toEqual({ time, level: 'warning', event: 'skipped-steps', epoch: 6, steps: 2 });
   expect(found[1]).toMatchObject({ level: 'info', amplifiedLayers: 2, testAccuracy: 0.375, seconds: 12.5 });
+  expect(found[1]).toMatchObject({ validationLoss: 1.375, validationAccuracy: 0.4375 });
 });
 
 it('a selection names the chosen layers; without any it is a warning that says why', () => {
@@ -76,7 +77,8 @@ it('a selection names the chosen layers; without any it is a warning that says w
 
 it('the ends of a run: asked to stop, complete, failed', () => {
   log.stop(3, 17);
-  log.end({ epochs: 2, finalTestAccuracy: 0.5, stopped: true } as RunSummary);
+  const best = { chosenOn: 'validation', epoch: 1, validationAccuracy: 0.75, testAccuracy: 0.625 } as const;
+  log.end({ epochs: 2, finalTestAccuracy: 0.5, best, stopped: true } as RunSummary);
   log.error(new TypeError('worker 1 died'));
   log.error('no error object');
   const found = lines();
@@ -87,7 +89,7 @@ it('the ends of a run: asked to stop, complete, failed', () => {
     'error error',
   ]);
   expect(found[0]).toMatchObject({ epoch: 3, step: 17 });
-  expect(found[1]).toMatchObject({ epochs: 2, finalTestAccuracy: 0.5, stopped: true });
+  expect(found[1]).toMatchObject({ epochs: 2, finalTestAccuracy: 0.5, best, stopped: true });
   expect(found[2]).toMatchObject({ name: 'TypeError', message: 'worker 1 died' });
   expect(found[2].stack).toContain('log.test.ts');
   expect(found[3].message).toBe('no error object');
