@@ -9,29 +9,41 @@ import { run, SetupError, speaker } from '../command.mjs';
 import { addonFile, fingerprint, inspectAddon, readBuildInfo, SOURCES, sourceHash } from './addon.mjs';
 import { findLibtorch, onPath } from './libtorch.mjs';
 
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const REMEDY = '`npm run setup:native` gets what is missing';
+export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 /** Of the kernels, see native/CMakeLists.txt. */
 const INSTRUCTION_SETS = process.arch === 'x64' ? ['baseline', 'avx2', 'avx512'] : ['baseline'];
+const HEADERS = [join('node_modules', 'node-api-headers', 'include'), join('node_modules', 'node-addon-api')];
 
 /**
- * What a build takes, without libtorch.
+ * What a build takes.
  *
- * @returns `missing`, what is not there, by name; else `cmake` and `compiler`, programs, and `include`, folders.
+ * @returns `missing`, what is not there, by name; `tools`, the programs `cmake` and `compiler`; `found` and `tried`, see
+ * findLibtorch.
  */
-export function findTools({ root = ROOT, environment = process.env } = {}) {
-  const [cmake] = onPath('cmake', environment);
-  const compiler =
-    environment.CXX || ['c++', 'g++', 'clang++'].flatMap((name) => onPath(name, environment))[0];
-  const include = [join('node-api-headers', 'include'), 'node-addon-api'].map((path) =>
-    join(root, 'node_modules', path),
+export function findBuildInputs(environment = process.env) {
+  const [cmake] = [...onPath('cmake', environment), join(ROOT, '.venv', 'bin', 'cmake')].filter((path) =>
+    existsSync(path),
   );
+  const compilers = ['c++', 'g++', 'clang++'].flatMap((name) => onPath(name, environment));
+  const compiler = environment.CXX || compilers[0];
+  const { found, tried } = findLibtorch({ root: ROOT, environment });
   const missing = [
-    ...include.filter((folder) => !existsSync(folder)),
+    ...HEADERS.filter((folder) => !existsSync(join(ROOT, folder))),
     ...(cmake ? [] : ['cmake']),
-    ...(compiler ? [] : ['a C++ compiler']),
+    ...(compiler ? [] : ['C++ compiler']),
+    ...(found ? [] : ['libtorch']),
   ];
-  return missing.length > 0 ? { missing } : { missing, cmake, compiler, include };
+  return { missing, tools: { cmake, compiler }, found, tried };
+}
+
+/** One line that says what a build lacks and what to do; undefined where it lacks nothing. */
+export function describeMissing({ missing, found, tried }, environment = process.env) {
+  if (process.platform !== 'linux') return `it is built on Linux only, this is ${process.platform}`;
+  if (missing.length === 0) return undefined;
+  // Somebody named a libtorch: another one will not do.
+  if (!found && askedLibtorch(environment))
+    return `${tried.join('; ')}; correct or unset LIBTORCH, LIBTORCH_USE_PYTORCH`;
+  return `no ${missing.join(', no ')}; \`npm run setup:native\` gets what is missing`;
 }
 
 /**
@@ -39,23 +51,24 @@ export function findTools({ root = ROOT, environment = process.env } = {}) {
  * @param options.flags further flags of the compiler and linker, for the sanitizers.
  * @throws SetupError that tells what is missing, or what failed.
  */
-export async function buildAddon(program, { folder, flags = [], environment = process.env }) {
+export async function buildAddon(program, options) {
+  const { folder, flags = [], environment = process.env, inputs = findBuildInputs(environment) } = options;
   const say = speaker(program);
-  if (process.platform !== 'linux')
-    throw new SetupError(`expected Linux, got ${process.platform}; use engine: tfjs`);
-  const tools = findTools({ environment });
-  if (tools.missing.length > 0) throw new SetupError(`no ${tools.missing.join(', no ')}; ${REMEDY}`);
-  const { found, tried } = findLibtorch({ root: ROOT, environment });
-  if (!found)
-    throw new SetupError(`no libtorch; ${REMEDY}; tried\n${tried.map((line) => `  ${line}`).join('\n')}`);
-  say(`libtorch ${found.version}${found.cuda ? ' with CUDA' : ''}, ${found.where}`);
-  await compile(program, { folder, flags, tools, found });
+  const problem = describeMissing(inputs, environment);
+  if (problem) throw new SetupError([problem, 'libtorch was looked for in', ...inputs.tried].join('\n  '));
+  const { version, cuda, where } = inputs.found;
+  say(`libtorch ${version}${cuda ? ' with CUDA' : ''}: ${where}`);
+  await compile(program, { ...inputs, folder, flags, environment });
   const inspection = inspectAddon(folder);
-  if (inspection.problem) throw new SetupError(`built, but it does not load: ${inspection.problem}`);
+  if (inspection.problem) throw new SetupError(`the addon is built but does not load: ${inspection.problem}`);
   say(`${addonFile(folder)} is built and loads (${inspection.build.instructionSet})`);
 }
 
-async function compile(program, { folder, flags, tools, found }) {
+/** What the environment asks for: with another answer, a build is out of date. */
+export const askedLibtorch = ({ LIBTORCH = '', LIBTORCH_USE_PYTORCH = '' }) =>
+  `${LIBTORCH} ${LIBTORCH_USE_PYTORCH}`.trim();
+
+async function compile(program, { folder, flags, tools, found, environment }) {
   const sources = sourceHash();
   const tree = join(folder, 'cmake');
   // The compiler's own dependencies do not tell a replaced libtorch, whose files may be older than the objects.
@@ -70,13 +83,14 @@ async function compile(program, { folder, flags, tools, found }) {
     `-DCMAKE_CXX_FLAGS=${[...abi, ...flags].join(' ')}`,
     `-DLIBTORCH_INCLUDE=${found.include.join(';')}`,
     `-DLIBTORCH_LIBRARIES=${found.libraries.join(';')}`,
-    `-DNODE_INCLUDE=${tools.include.join(';')}`,
+    `-DNODE_INCLUDE=${HEADERS.map((path) => join(ROOT, path)).join(';')}`,
   ]);
   const jobs = String(availableParallelism());
   await run(program, 'compiling (C++)', [tools.cmake, '--build', tree, '--parallel', jobs]);
   const info = {
     libtorch: { version: found.version, from: found.source, library: found.library },
     fingerprint: fingerprint(found.library),
+    asked: askedLibtorch(environment),
     compiler: compilerVersion(tools.compiler),
     cuda: found.cuda,
     instructionSets: INSTRUCTION_SETS,

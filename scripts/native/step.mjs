@@ -1,0 +1,49 @@
+// The native build as a step of the plain set-up: done where everything is there, else told in a line. It installs
+// nothing, fails nothing, and costs nothing where nothing changed.
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { addonFile, addonFolder, fingerprint, readBuildInfo, sourceHash } from './addon.mjs';
+import { askedLibtorch, buildAddon, describeMissing, findBuildInputs } from './build-addon.mjs';
+
+/**
+ * @param program whose step it is, for its messages.
+ * @returns `build`, a function, where there is something to build; `problem`, one line, where it cannot be built.
+ */
+export function nativeStep(program, environment = process.env) {
+  // Somebody looks after that folder by hand.
+  if (environment.GRADAMP_NATIVE) return {};
+  const folder = addonFolder(environment);
+  const failure = join(folder, 'failure.txt');
+  if (isUpToDate(folder, environment) && !existsSync(failure)) return {};
+  const inputs = findBuildInputs(environment);
+  const missing = describeMissing(inputs, environment);
+  if (missing) return { problem: missing };
+  // What failed is not tried again until something changed.
+  const { compiler, cmake } = inputs.tools;
+  const attempt = [sourceHash(), fingerprint(inputs.found.library), compiler, cmake].join('\n');
+  if (existsSync(failure) && readFileSync(failure, 'utf8') === attempt) {
+    return { problem: 'its addon could not be built; `npm run build:native` shows why' };
+  }
+  const build = async () => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(failure, attempt);
+    try {
+      await buildAddon(program, { folder, inputs, environment });
+      rmSync(failure);
+    } catch {
+      // Told by the next look.
+    }
+  };
+  return { build };
+}
+
+function isUpToDate(folder, environment) {
+  const info = readBuildInfo(folder);
+  if (!info?.libtorch || !existsSync(addonFile(folder)) || !existsSync(info.libtorch.library)) return false;
+  return (
+    info.sources === sourceHash() &&
+    info.asked === askedLibtorch(environment) &&
+    info.fingerprint === fingerprint(info.libtorch.library)
+  );
+}
