@@ -23,8 +23,9 @@ export interface AddonBuild {
 
 export type Inspection =
   | { readonly build: AddonBuild; readonly info: BuildInfo; readonly problem?: undefined }
-  | { readonly problem: string };
+  | { readonly build?: undefined; readonly info?: undefined; readonly problem: string };
 
 export function addonFolder(environment?: NodeJS.ProcessEnv): string;
 export function addonFile(folder: string): string;
+/** See addon.mjs. */
 export function inspectAddon(folder: string, options?: { readonly sources?: string }): Inspection;

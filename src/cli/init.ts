@@ -58,6 +58,10 @@ dataDir: data/cifar10
 engine: auto
 backend: wasm
 devices: [cpu, cpu]
+# Of the engine torch: threads of each worker; without it the processors are shared evenly.
+#threads: 1
+# float32 is the only one so far.
+precision: float32
 
 # Images a step, over all workers. They are computed in passes of microBatch, over which batch norm takes its
 # statistics: the result then does not depend on the number of workers.

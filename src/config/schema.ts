@@ -78,6 +78,10 @@ export interface Config {
   readonly backend: 'wasm' | 'cpu' | 'tensorflow';
   /** One worker each: `cpu` or `cuda:<n>`. */
   readonly devices: readonly string[];
+  /** Of the engine torch on cpu: threads of one worker's operations; without it the processors are shared evenly. */
+  readonly threads?: number;
+  /** Of all arithmetic on the device. */
+  readonly precision: 'float32';
   /** Images a step, over all workers. */
   readonly batchSize: number;
   /** Images a pass; batch norm takes its statistics over a pass. */
@@ -216,6 +220,8 @@ const learningRate = z.union([z.literal('phases'), learningRateMap], {
   error: expected('phases or { policy, peak, warmup, start, final }', { names: ['phases'] }),
 });
 
+/** More than any machine has: a number of another kind, mistyped. */
+const LARGEST_THREADS = 1024;
 const device = z.string({ error: expected('cpu or cuda:<n>') }).regex(/^(cpu|cuda:(0|[1-9]\d*))$/, {
   error: expected('cpu or cuda:<n>', { names: ['cpu', 'cuda:0'] }),
 });
@@ -239,6 +245,10 @@ export const documentSchema = closedMap('a map of keys', {
   engine: oneOf(ENGINES).default('auto'),
   backend: oneOf(BACKENDS).default('wasm'),
   devices: z.array(device, { error: devicesError }).min(1, { error: devicesError }).default(['cpu']),
+  threads: wholeNumber(1, LARGEST_THREADS).optional(),
+  precision: z
+    .literal('float32', { error: expected('float32, the only one that devices have so far') })
+    .default('float32'),
   batchSize: wholeNumber(1).default(128),
   microBatch: wholeNumber(1).optional(),
   accumulate: wholeNumber(1).default(1),

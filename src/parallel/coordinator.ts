@@ -11,7 +11,7 @@ import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { largestPass, stepCount } from '../data/sampling.ts';
-import { backendMemoryLimit, checkEngine } from '../engines/index.ts';
+import { chooseEngine, type EngineChoice, engineMemoryLimit } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
@@ -89,18 +89,18 @@ interface RunState {
 export async function train(config: Config, options: TrainOptions): Promise<TrainResult> {
   const { reporter, signal } = options;
   const started = performance.now();
-  checkEngine(config);
+  const choice = chooseEngine(config);
   RunDirectory.check(options.directory);
   const dataset = await readCifar(config.dataset, config.dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
-  checkSizes(config, dataset, graph);
+  checkSizes(config, choice.engine, dataset, graph);
 
   const store = createStore(graph, config);
   const control = createControlBuffers(config.devices.length);
   const workers = new WorkerGroup(
     config.devices.map((_, rank) => ({
       rank,
-      config,
+      config: { ...config, engine: choice.engine },
       dataset,
       store,
       control,
@@ -122,6 +122,10 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       seeds: { weights: seed, order: seed, augmentation: seed, selection: seed },
     });
     reporter.start(outline(config, dataset, directory.name));
+    for (const warning of choice.warnings) {
+      directory.log.warning(warning);
+      reporter.message(`warning: ${warning}`);
+    }
     const meter = new ProgressMeter(config, dataset, workers.control, reporter);
     const run = {
       config,
@@ -254,7 +258,7 @@ async function finish(run: Run, { history, stepsIntoEpoch, trainingSeconds }: Ru
     imagesPerSecond: history.length ? (history.length * dataset.train.size) / trainingSeconds : null,
     parameters: graph.parameterCount,
     engine: engine.name,
-    backend: config.backend,
+    backend: engine.name === 'tfjs' ? config.backend : null,
     devices: config.devices,
     seed: config.seed,
     dataset: config.dataset,
@@ -267,7 +271,12 @@ async function finish(run: Run, { history, stepsIntoEpoch, trainingSeconds }: Ru
 }
 
 /** What cannot be trained is refused before anything is written. */
-export function checkSizes(config: Config, dataset: TrainingSize, graph: Graph): void {
+export function checkSizes(
+  config: Config,
+  engine: EngineChoice['engine'],
+  dataset: TrainingSize,
+  graph: Graph,
+): void {
   const { batchSize, devices, microBatch, backend, dataDir } = config;
   if (dataset.train.size < batchSize) {
     throw new UsageError(
@@ -276,7 +285,7 @@ export function checkSizes(config: Config, dataset: TrainingSize, graph: Graph):
   }
   const samples = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
   const needed = estimatePassBytes(graph, samples);
-  const limit = backendMemoryLimit(backend);
+  const limit = engineMemoryLimit({ engine, backend });
   if (limit !== undefined && needed > limit) {
     throw new UsageError(
       `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +

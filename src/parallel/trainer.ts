@@ -9,6 +9,7 @@ import type { Batch, Dataset } from '../data/dataset.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
 import type { Engine, PassResult, Replica } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
+import { threadsPerWorker } from '../engines/torch/threads.ts';
 import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
@@ -30,6 +31,7 @@ import type { ParameterStore } from './store.ts';
 /** What a worker is given once: all of it is shared memory or small. */
 export interface TrainerSetup {
   readonly rank: number;
+  /** Its engine is a named one: what `auto` stands for is found out before the threads start. */
   readonly config: Config;
   readonly dataset: Dataset;
   readonly store: ParameterStore;
@@ -95,7 +97,8 @@ export class Trainer {
   static async create(setup: TrainerSetup): Promise<Trainer> {
     const { rank, config, dataset, store } = setup;
     const { engine: name, backend, devices } = config;
-    const engine = await createEngine({ engine: name, backend, device: devices[rank] });
+    const threads = threadsPerWorker(config);
+    const engine = await createEngine({ engine: name, backend, device: devices[rank], threads });
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,
