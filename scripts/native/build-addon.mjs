@@ -15,35 +15,47 @@ const INSTRUCTION_SETS = process.arch === 'x64' ? ['baseline', 'avx2', 'avx512']
 const HEADERS = [join('node_modules', 'node-api-headers', 'include'), join('node_modules', 'node-addon-api')];
 
 /**
- * What a build takes.
+ * What a build takes beside libtorch; found without starting anything.
  *
- * @returns `missing`, what is not there, by name; `tools`, the programs `cmake` and `compiler`; `found` and `tried`, see
- * findLibtorch.
+ * @returns `missing`, what is not there, by name; `cmake` and `compiler`, programs.
  */
-export function findBuildInputs(environment = process.env) {
-  const [cmake] = [...onPath('cmake', environment), join(ROOT, '.venv', 'bin', 'cmake')].filter((path) =>
-    existsSync(path),
-  );
-  const compilers = ['c++', 'g++', 'clang++'].flatMap((name) => onPath(name, environment));
-  const compiler = environment.CXX || compilers[0];
-  const { found, tried } = findLibtorch({ root: ROOT, environment });
+export function findTools(environment = process.env) {
+  const ownCmake = join(ROOT, '.venv', 'bin', 'cmake');
+  const [cmake] = [...onPath('cmake', environment), ...(existsSync(ownCmake) ? [ownCmake] : [])];
+  const [found] = ['c++', 'g++', 'clang++'].flatMap((name) => onPath(name, environment));
+  const compiler = environment.CXX || found;
   const missing = [
     ...HEADERS.filter((folder) => !existsSync(join(ROOT, folder))),
     ...(cmake ? [] : ['cmake']),
     ...(compiler ? [] : ['C++ compiler']),
-    ...(found ? [] : ['libtorch']),
   ];
-  return { missing, tools: { cmake, compiler }, found, tried };
+  return { missing, cmake, compiler };
 }
 
-/** One line that says what a build lacks and what to do; undefined where it lacks nothing. */
-export function describeMissing({ missing, found, tried }, environment = process.env) {
+/** What a build takes: `tools` as findTools, `found` and `tried` as findLibtorch, and all that is `missing`. */
+export function findBuildInputs(environment = process.env) {
+  const tools = findTools(environment);
+  const { found, tried } = findLibtorch({ root: ROOT, environment });
+  return { missing: [...tools.missing, ...(found ? [] : ['libtorch'])], tools, found, tried };
+}
+
+/**
+ * One line that says what a build lacks and what to do; undefined where it lacks nothing.
+ *
+ * @param missing names.
+ */
+export function describeMissing(missing, environment = process.env) {
   if (process.platform !== 'linux') return `it is built on Linux only, this is ${process.platform}`;
   if (missing.length === 0) return undefined;
-  // Somebody named a libtorch: another one will not do.
-  if (!found && askedLibtorch(environment))
-    return `${tried.join('; ')}; correct or unset LIBTORCH, LIBTORCH_USE_PYTORCH`;
-  return `no ${missing.join(', no ')}; \`npm run setup:native\` gets what is missing`;
+  const { LIBTORCH } = environment;
+  const names = missing.map((name) =>
+    name === 'libtorch' && LIBTORCH ? `fitting libtorch in ${LIBTORCH}` : name,
+  );
+  const remedy =
+    LIBTORCH && missing.includes('libtorch')
+      ? 'correct or unset LIBTORCH'
+      : '`npm run setup:native` gets what is missing';
+  return `no ${names.join(', no ')}; ${remedy}`;
 }
 
 /**
@@ -54,8 +66,13 @@ export function describeMissing({ missing, found, tried }, environment = process
 export async function buildAddon(program, options) {
   const { folder, flags = [], environment = process.env, inputs = findBuildInputs(environment) } = options;
   const say = speaker(program);
-  const problem = describeMissing(inputs, environment);
-  if (problem) throw new SetupError([problem, 'libtorch was looked for in', ...inputs.tried].join('\n  '));
+  const problem = describeMissing(inputs.missing, environment);
+  if (problem) {
+    const search = inputs.missing.includes('libtorch')
+      ? ['libtorch was looked for, in this order:', ...inputs.tried]
+      : [];
+    throw new SetupError([problem, ...search].join('\n  '));
+  }
   const { version, cuda, where } = inputs.found;
   say(`libtorch ${version}${cuda ? ' with CUDA' : ''}: ${where}`);
   await compile(program, { ...inputs, folder, flags, environment });
@@ -76,15 +93,20 @@ async function compile(program, { folder, flags, tools, found, environment }) {
     rmSync(tree, { recursive: true, force: true });
   mkdirSync(tree, { recursive: true });
   const abi = found.oldStrings ? ['-D_GLIBCXX_USE_CXX11_ABI=0'] : [];
-  await run(program, 'configuring (cmake)', [
-    tools.cmake,
-    ...['-S', SOURCES, '-B', tree],
-    `-DCMAKE_CXX_COMPILER=${tools.compiler}`,
-    `-DCMAKE_CXX_FLAGS=${[...abi, ...flags].join(' ')}`,
-    `-DLIBTORCH_INCLUDE=${found.include.join(';')}`,
-    `-DLIBTORCH_LIBRARIES=${found.libraries.join(';')}`,
-    `-DNODE_INCLUDE=${HEADERS.map((path) => join(ROOT, path)).join(';')}`,
-  ]);
+  await run(
+    program,
+    'configuring (cmake)',
+    [
+      tools.cmake,
+      ...['-S', SOURCES, '-B', tree],
+      `-DCMAKE_CXX_COMPILER=${tools.compiler}`,
+      `-DCMAKE_CXX_FLAGS=${[...abi, ...flags].join(' ')}`,
+      `-DLIBTORCH_INCLUDE=${found.include.join(';')}`,
+      `-DLIBTORCH_LIBRARIES=${found.libraries.join(';')}`,
+      `-DNODE_INCLUDE=${HEADERS.map((path) => join(ROOT, path)).join(';')}`,
+    ],
+    { cwd: ROOT },
+  );
   const jobs = String(availableParallelism());
   await run(program, 'compiling (C++)', [tools.cmake, '--build', tree, '--parallel', jobs]);
   const info = {

@@ -22,12 +22,13 @@ const say = speaker('native');
  * The commands that get what is missing, each with a title.
  * @throws SetupError where this machine offers no way to it.
  */
-function planInstallation({ missing, found, tried }) {
+function planInstallation({ missing, tried }) {
   const headers = missing.filter((name) => name.startsWith('node_modules'));
   if (headers.length > 0)
     throw new SetupError(`no ${headers.join(', no ')}; run \`node scripts/setup.mjs\` first`);
   const { LIBTORCH, LIBTORCH_USE_PYTORCH } = process.env;
-  if (LIBTORCH && !found) throw new SetupError(describeMissing({ missing, found, tried }));
+  if (LIBTORCH && missing.includes('libtorch'))
+    throw new SetupError([describeMissing(missing), ...tried].join('\n  '));
   const [apt] = process.getuid?.() === 0 ? onPath('apt-get') : [];
   const packages = missing.filter((name) => apt && !(name === 'libtorch' && LIBTORCH_USE_PYTORCH === '1'));
   const rest = missing.filter((name) => !packages.includes(name));

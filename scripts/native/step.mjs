@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addonFile, addonFolder, fingerprint, readBuildInfo, sourceHash } from './addon.mjs';
-import { askedLibtorch, buildAddon, describeMissing, findBuildInputs } from './build-addon.mjs';
+import { askedLibtorch, buildAddon, describeMissing, findBuildInputs, findTools } from './build-addon.mjs';
 
 /**
  * @param program whose step it is, for its messages.
@@ -16,12 +16,13 @@ export function nativeStep(program, environment = process.env) {
   const folder = addonFolder(environment);
   const failure = join(folder, 'failure.txt');
   if (isUpToDate(folder, environment) && !existsSync(failure)) return {};
-  const inputs = findBuildInputs(environment);
-  const missing = describeMissing(inputs, environment);
-  if (missing) return { problem: missing };
+  const tools = findTools(environment);
+  // Looking for libtorch may start a Python: only where it would be of use.
+  const inputs = tools.missing.length > 0 ? tools : findBuildInputs(environment);
+  const problem = describeMissing(inputs.missing, environment);
+  if (problem) return { problem };
   // What failed is not tried again until something changed.
-  const { compiler, cmake } = inputs.tools;
-  const attempt = [sourceHash(), fingerprint(inputs.found.library), compiler, cmake].join('\n');
+  const attempt = [sourceHash(), fingerprint(inputs.found.library), tools.compiler, tools.cmake].join('\n');
   if (existsSync(failure) && readFileSync(failure, 'utf8') === attempt) {
     return { problem: 'its addon could not be built; `npm run build:native` shows why' };
   }
