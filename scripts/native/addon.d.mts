@@ -29,3 +29,6 @@ export function addonFolder(environment?: NodeJS.ProcessEnv): string;
 export function addonFile(folder: string): string;
 /** See addon.mjs. */
 export function inspectAddon(folder: string, options?: { readonly sources?: string }): Inspection;
+
+/** Of the addon's sources. */
+export function sourceHash(folder?: string): string;

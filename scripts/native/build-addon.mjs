@@ -61,10 +61,17 @@ export function describeMissing(missing, environment = process.env) {
 /**
  * @param options.folder where gradamp.node and build-info.json go; the compiler's files go to its `cmake`.
  * @param options.flags further flags of the compiler and linker, for the sanitizers.
+ * @param options.probe whether it is loaded at the end, as all but those with a sanitizer can be.
  * @throws SetupError that tells what is missing, or what failed.
  */
 export async function buildAddon(program, options) {
-  const { folder, flags = [], environment = process.env, inputs = findBuildInputs(environment) } = options;
+  const {
+    folder,
+    flags = [],
+    probe = true,
+    environment = process.env,
+    inputs = findBuildInputs(environment),
+  } = options;
   const say = speaker(program);
   const problem = describeMissing(inputs.missing, environment);
   if (problem) {
@@ -76,10 +83,15 @@ export async function buildAddon(program, options) {
   const { version, cuda, where } = inputs.found;
   say(`libtorch ${version}${cuda ? ' with CUDA' : ''}: ${where}`);
   await compile(program, { ...inputs, folder, flags, environment });
+  if (!probe) return;
   const inspection = inspectAddon(folder);
   if (inspection.problem) throw new SetupError(`the addon is built but does not load: ${inspection.problem}`);
+  rmSync(failureNote(folder), { force: true });
   say(`${addonFile(folder)} is built and loads (${inspection.build.instructionSet})`);
 }
+
+/** Where the plain set-up notes what it could not build. */
+export const failureNote = (folder) => join(folder, 'failure.txt');
 
 /** What the environment asks for: with another answer, a build is out of date. */
 export const askedLibtorch = ({ LIBTORCH = '', LIBTORCH_USE_PYTORCH = '' }) =>

@@ -5,9 +5,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { run, SetupError, speaker } from '../command.mjs';
 import { withLock } from '../lock.mjs';
-import { addonFolder } from './addon.mjs';
+import { addonFile, addonFolder } from './addon.mjs';
 import { askedLibtorch, buildAddon, describeMissing, findBuildInputs, ROOT } from './build-addon.mjs';
 import { onPath } from './libtorch.mjs';
+import { nativeStep } from './step.mjs';
 
 const VENV = join(ROOT, '.venv');
 const PYTHON = join(VENV, 'bin', 'python');
@@ -82,6 +83,8 @@ async function install(steps) {
 }
 
 async function setUp() {
+  const { build, problem } = nativeStep('native');
+  if (!build && !problem) return say(`${addonFile(addonFolder())} is up to date`);
   await install(planInstallation(findBuildInputs()));
   if (process.argv.includes('--dry-run')) return;
   let inputs = findBuildInputs();

@@ -1,10 +1,16 @@
 // The native build as a step of the plain set-up: done where everything is there, else told in a line. It installs
 // nothing, fails nothing, and costs nothing where nothing changed.
 
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { addonFile, addonFolder, fingerprint, readBuildInfo, sourceHash } from './addon.mjs';
-import { askedLibtorch, buildAddon, describeMissing, findBuildInputs, findTools } from './build-addon.mjs';
+import {
+  askedLibtorch,
+  buildAddon,
+  describeMissing,
+  failureNote,
+  findBuildInputs,
+  findTools,
+} from './build-addon.mjs';
 
 /**
  * @param program whose step it is, for its messages.
@@ -14,7 +20,7 @@ export function nativeStep(program, environment = process.env) {
   // Somebody looks after that folder by hand.
   if (environment.GRADAMP_NATIVE) return {};
   const folder = addonFolder(environment);
-  const failure = join(folder, 'failure.txt');
+  const failure = failureNote(folder);
   if (isUpToDate(folder, environment) && !existsSync(failure)) return {};
   const tools = findTools(environment);
   // Looking for libtorch may start a Python: only where it would be of use.
@@ -31,7 +37,6 @@ export function nativeStep(program, environment = process.env) {
     writeFileSync(failure, attempt);
     try {
       await buildAddon(program, { folder, inputs, environment });
-      rmSync(failure);
     } catch {
       // Told by the next look.
     }
@@ -44,7 +49,8 @@ function isUpToDate(folder, environment) {
   if (!info?.libtorch || !existsSync(addonFile(folder)) || !existsSync(info.libtorch.library)) return false;
   return (
     info.sources === sourceHash() &&
-    info.asked === askedLibtorch(environment) &&
+    // Whoever asks for nothing keeps what was once asked for.
+    ['', info.asked].includes(askedLibtorch(environment)) &&
     info.fingerprint === fingerprint(info.libtorch.library)
   );
 }

@@ -27,6 +27,10 @@ void setThreads(const Napi::CallbackInfo& info) {
   at::set_num_threads(info[0].As<Napi::Number>().Int32Value());
 }
 
+Napi::Value threads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), at::get_num_threads());
+}
+
 }  // namespace
 
 void exportBuild(Napi::Env env, Napi::Object exports) {
@@ -35,5 +39,6 @@ void exportBuild(Napi::Env env, Napi::Object exports) {
   build["compiledFor"] = Napi::String::New(env, TORCH_VERSION);
   build["instructionSet"] = Napi::String::New(env, nameOf(instructionSet()));
   exports["build"] = build;
+  exports["threads"] = Napi::Function::New(env, threads);
   exports["setThreads"] = Napi::Function::New(env, setThreads);
 }
