@@ -47,7 +47,7 @@ export async function benchLeak(
   { steps }: LeakOptions,
   report: (sample: LeakSample) => void,
 ): Promise<LeakResult> {
-  const engine = await createEngine({ engine: 'auto', backend: 'wasm', device: 'cpu' });
+  const engine = await createEngine({ engine: 'tfjs', backend: 'wasm', device: 'cpu' });
   const graph = buildModel(MODEL);
   const replica = engine.createReplica({
     graph,

@@ -13,7 +13,7 @@ const setup = JSON.parse(process.argv[2]) as StepSetup;
 const engine =
   setup.variant === 'plain'
     ? await loadPlainWasm()
-    : await createEngine({ engine: 'auto', backend: setup.backend, device: 'cpu' });
+    : await createEngine({ engine: 'tfjs', backend: setup.backend, device: 'cpu' });
 
 /** The gradient of one batch, again and again. */
 function createStep(width: number, batchSize: number): { run: () => void; gradient: Float32Array } {

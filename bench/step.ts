@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { ModelName } from '../src/config/schema.ts';
-import { backendMemoryLimit } from '../src/engines/index.ts';
+import { engineMemoryLimit } from '../src/engines/index.ts';
 import { UsageError } from '../src/errors.ts';
 import type { Graph } from '../src/models/graph.ts';
 import { buildModel } from '../src/models/index.ts';
@@ -126,7 +126,7 @@ export async function benchStep(options: StepOptions, report: (line: string) => 
 }
 
 function checkMemory(graph: Graph, { model, width, batch, backend }: StepOptions): void {
-  const [needed, limit] = [estimatePassBytes(graph, batch), backendMemoryLimit(backend)];
+  const [needed, limit] = [estimatePassBytes(graph, batch), engineMemoryLimit({ engine: 'tfjs', backend })];
   if (limit === undefined || needed <= limit) return;
   const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   throw new UsageError(

@@ -1,11 +1,10 @@
-// Sets up a checkout: installs the packages of package-lock.json and compiles the sources, each only where needed.
-// Needs nothing but Node and npm. `--quiet` prints nothing when there is nothing to do.
+// Sets up a checkout: installs the packages of package-lock.json and compiles the sources, each only where needed; and
+// builds the native addon where a libtorch, cmake and a compiler are there. Needs nothing but Node and npm. `--quiet`
+// prints nothing when there is nothing to do.
 
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -15,6 +14,9 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { run, SetupError, speaker } from './command.mjs';
+import { withLock } from './lock.mjs';
+import { nativeStep } from './native/step.mjs';
 
 const ROOT = realpathSync(dirname(dirname(fileURLToPath(import.meta.url))));
 const PLATFORM = `${process.platform}-${process.arch}`;
@@ -24,13 +26,8 @@ const BUILD_STAMP = join(DIST, '.gradamp-build');
 /** Where programs begin; of a build without one something was removed. */
 const ENTRIES = [join('src', 'cli', 'main.js'), join('workers', 'replica.js')];
 const SOURCES = ['src', 'workers', 'bench', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
-/** Lines of a failed command that are shown. */
-const SHOWN_LINES = 40;
-const LONGEST_WAIT_SECONDS = 900;
 
-class SetupError extends Error {}
-
-const say = (line) => process.stdout.write(`setup: ${line}\n`);
+const say = speaker('setup');
 const digest = (...parts) => createHash('sha256').update(parts.join('\0')).digest('hex');
 const read = (path) => (existsSync(path) ? readFileSync(path, 'utf8') : undefined);
 const readJson = (path) => JSON.parse(read(path) || 'null');
@@ -116,7 +113,9 @@ async function install(wanted) {
   const command = basename(npm) === 'npm-cli.js' ? [process.execPath, npm] : ['npm'];
   // Also where NODE_ENV=production: the compiler is a development dependency.
   const parameters = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund'];
-  await run('installing the packages of package-lock.json', [...command, ...parameters]);
+  await run('setup', 'installing the packages of package-lock.json', [...command, ...parameters], {
+    cwd: ROOT,
+  });
   const missing = findMissingPackage();
   if (missing) throw new SetupError(`npm ended without an error, but ${missing} is not there`);
   writeFileSync(INSTALL_STAMP, wanted);
@@ -163,7 +162,7 @@ async function build(wanted) {
   const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
   const command = [process.execPath, compiler, '-p', 'tsconfig.build.json', '--outDir', fresh];
   try {
-    await run('compiling (tsc)', command);
+    await run('setup', 'compiling (tsc)', command, { cwd: ROOT });
     const missing = ENTRIES.find((entry) => !existsSync(join(ROOT, fresh, entry)));
     if (missing) throw new SetupError(`tsc ended without an error, but made no ${missing}`);
     writeFileSync(join(ROOT, fresh, basename(BUILD_STAMP)), wanted);
@@ -179,136 +178,25 @@ function remove(name) {
   rmSync(join(ROOT, name), { recursive: true, force: true, maxRetries: 3 });
 }
 
-/** Runs a command without its output; of one that fails, throws with the end of it. */
-function run(title, [command, ...parameters]) {
-  say(`${title} ...`);
-  const started = Date.now();
-  const seconds = () => ((Date.now() - started) / 1000).toFixed(0);
-  const lines = [];
-  const ticker = process.stdout.isTTY
-    ? setInterval(() => process.stdout.write(`\rsetup: ${title} ... ${seconds()} s`), 1000)
-    : undefined;
-  return new Promise((resolve, reject) => {
-    const shell = process.platform === 'win32' && command === 'npm';
-    const child = spawn(command, parameters, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], shell });
-    for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (chunk) => lines.push(String(chunk)));
-    const stop = (signal) => {
-      child.kill(signal);
-      process.exit(1);
-    };
-    process.once('SIGINT', stop);
-    process.once('SIGTERM', stop);
-    const end = (failure) => {
-      clearInterval(ticker);
-      process.off('SIGINT', stop);
-      process.off('SIGTERM', stop);
-      if (ticker) process.stdout.write('\r\x1b[K');
-      const output = lines.join('').trimEnd().split('\n').slice(-SHOWN_LINES).join('\n');
-      if (failure) reject(new SetupError(`${title} failed: ${failure}${output && `\n${output}`}`));
-      else resolve(say(`${title}: done in ${seconds()} s`));
-    };
-    child.on('error', (error) => end(error.message));
-    child.on('close', (code, signal) =>
-      end(code === 0 ? '' : signal ? `ended by ${signal}` : `exit code ${code}`),
-    );
-  });
-}
-
-/**
- * Keeps other set-ups of this checkout waiting. The lock is a folder in the checkout's root, since node_modules may
- * not be there yet; it comes into being complete, by a rename, so that it always names its process.
- */
-async function withLock(work) {
-  const lock = join(ROOT, '.setup-lock');
-  const mine = `${lock}.${process.pid}`;
-  try {
-    mkdirSync(mine, { recursive: true });
-  } catch (error) {
-    throw new SetupError(`${ROOT}: expected a folder to write to, got ${error.code}`);
-  }
-  writeFileSync(join(mine, 'pid'), String(process.pid));
-  const removeMine = () => rmSync(mine, { recursive: true, force: true });
-  process.once('exit', removeMine);
-  for (let waited = 0; !acquire(mine, lock); waited++) {
-    const holder = holderOf(lock);
-    if (holder !== undefined && !isAlive(holder)) {
-      discard(lock, holder);
-    } else {
-      if (waited === 0) say(`waiting for another set-up of this folder (process ${holder}) ...`);
-      if (waited >= LONGEST_WAIT_SECONDS * 4) {
-        throw new SetupError(`another set-up does not end; if there is none, remove ${lock}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 250));
-    }
-  }
-  const release = () => rmSync(lock, { recursive: true, force: true });
-  process.once('exit', release);
-  try {
-    await work();
-  } finally {
-    process.off('exit', release);
-    release();
-  }
-}
-
-function acquire(mine, lock) {
-  try {
-    // Fails where the lock is there, as it is never empty.
-    renameSync(mine, lock);
-    return true;
-  } catch (error) {
-    // Windows answers with a lack of permission.
-    if (['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES'].includes(error.code)) return false;
-    throw error;
-  }
-}
-
-function holderOf(lock) {
-  try {
-    return Number(readFileSync(join(lock, 'pid'), 'utf8'));
-  } catch {
-    return undefined;
-  }
-}
-
-function isAlive(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error.code === 'EPERM';
-  }
-}
-
-/** Removes the lock of a process that is gone, unless somebody else took it over in the meantime. */
-function discard(lock, holder) {
-  const aside = `${lock}.stale.${process.pid}`;
-  try {
-    renameSync(lock, aside);
-    if (holderOf(aside) !== holder) renameSync(aside, lock);
-  } catch {
-    // Another set-up was faster; the next look will tell.
-  }
-  rmSync(aside, { recursive: true, force: true });
-}
-
 async function setUp() {
+  let native;
   const steps = () => {
     const installation = wantedInstall();
     if (!isInstalled(installation)) return () => install(installation);
     const sources = wantedBuild();
     if (!isBuilt(sources)) return () => build(sources);
-    return undefined;
+    native = nativeStep('setup');
+    return native.build;
   };
   if (steps()) {
-    await withLock(async () => {
+    await withLock('setup', async () => {
       // Looked at again: another set-up may have done it while this one waited.
       for (let step = steps(); step; step = steps()) await step();
     });
   } else if (process.argv.includes('--quiet')) {
     return;
   }
+  if (native.problem) say(`no engine torch: ${native.problem}`);
   say(`ready (Node ${process.versions.node}; packages and build are up to date)`);
 }
 

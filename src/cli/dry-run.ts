@@ -9,7 +9,7 @@ import type { Seeds } from '../config/seeds.ts';
 import { readCifar } from '../data/cifar.ts';
 import { describeLayout } from '../data/layout.ts';
 import { largestPass } from '../data/sampling.ts';
-import { checkEngine } from '../engines/index.ts';
+import { chooseEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import { candidatesOf } from '../models/candidates.ts';
 import { buildModel } from '../models/index.ts';
@@ -44,6 +44,10 @@ export interface PlannedPhase {
 export interface RunPlan {
   /** As a config file would have it, every default filled in. */
   readonly config: Record<string, unknown>;
+  /** The one that `auto` stands for here. */
+  readonly engine: 'tfjs' | 'torch';
+  /** Of a run that would go on in spite of them. */
+  readonly warnings: readonly string[];
   readonly directory: string;
   readonly data: {
     readonly folder: string;
@@ -81,12 +85,12 @@ export interface RunPlan {
  * @throws UsageError as `train`, but not where there are no data yet.
  */
 export async function planRun(config: Config, directory: string): Promise<RunPlan> {
-  checkEngine(config);
+  const { engine, warnings } = chooseEngine(config);
   RunDirectory.check(directory);
   const data = await lookAtData(config);
   const graph = buildModel({ ...config.model, classes: data.classes });
   const size = { train: { size: data.trainingSplit } };
-  checkSizes(config, size, graph);
+  checkSizes(config, engine, size, graph);
 
   const { epochs } = outline(config, size, directory);
   const { rows, parameters, macs } = summarise(graph);
@@ -98,6 +102,8 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
   const trainingImages = trainedImages(config, size);
   return {
     config: documentOf(config),
+    engine,
+    warnings,
     directory,
     data: { folder, trainingImages, validationImages: config.validation, synthetic, missing },
     seeds: config.seeds,
@@ -199,6 +205,7 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
       `about ${formatBytes(memory.totalBytes)}: ${formatBytes(memory.storeBytes)} shared, and up to ` +
         `${formatBytes(memory.passBytes)} for a pass of ${memory.passSize} on each of ${config.devices.length}`,
     ],
+    ['engine', plan.engine],
     ['folder', plan.directory],
   ];
   return [
@@ -210,6 +217,7 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     '',
     formatTable([{ title: 'run' }, { title: '' }], rows),
     '',
+    ...plan.warnings.map((warning) => `warning: ${warning}`),
     ...(data.missing ? [`no data yet: ${data.missing}`] : []),
     'dry run: nothing was trained or written',
   ].join('\n');

@@ -104,8 +104,7 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
     );
   }
   const dataDir = options.data ?? config.dataDir;
-  const { engine: name, backend, deterministic } = config;
-  const engine = await createEngine({ engine: name, backend, device: config.devices[0], deterministic });
+  const engine = await createEngine({ ...config, device: config.devices[0] });
   const dataset = await readCifar(config.dataset, dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
   if (images === 'validation') {

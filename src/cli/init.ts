@@ -60,6 +60,10 @@ dataDir: data/cifar10
 engine: auto
 backend: wasm
 devices: [cpu, cpu]
+# Of the engine torch: threads of each worker; without it the processors are shared evenly.
+#threads: 1
+# float32 is the only one so far.
+precision: float32
 # Refuse what could give other bits for the same config.
 #deterministic: true
 

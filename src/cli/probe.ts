@@ -4,6 +4,7 @@
 import { type Batch, IMAGE_BYTES } from '../data/dataset.ts';
 import type { Engine } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
+import { inspectNative } from '../engines/torch/load.ts';
 import { buildModel } from '../models/index.ts';
 import { initialParameters, initialStatistics } from '../models/initialise.ts';
 import type { EngineAndBackend, ProbeAnswer } from './engines.ts';
@@ -16,10 +17,18 @@ async function probe(wanted: EngineAndBackend): Promise<ProbeAnswer> {
   try {
     const engine = await createEngine({ ...wanted, device: 'cpu' });
     takeGradient(engine);
-    return { loads: true, description: engine.description };
+    return { loads: true, description: describeEngine(engine) };
   } catch (error) {
     return { loads: false, reason: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** Of torch also which libtorch it is: there may be several. */
+function describeEngine({ name, description }: Engine): string {
+  const { info } = name === 'torch' ? inspectNative() : {};
+  return info
+    ? `${description}; ${info.libtorch.library}, ${info.cuda ? 'with' : 'without'} CUDA`
+    : description;
 }
 
 function takeGradient(engine: Engine): void {

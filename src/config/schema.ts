@@ -81,6 +81,10 @@ export interface Config {
   readonly backend: 'wasm' | 'cpu' | 'tensorflow';
   /** One worker each: `cpu` or `cuda:<n>`. */
   readonly devices: readonly string[];
+  /** Of the engine torch on cpu: threads of one worker's operations; without it the processors are shared evenly. */
+  readonly threads?: number;
+  /** Of all arithmetic on the device. */
+  readonly precision: 'float32';
   /** Whether only engines may run that give the same bits for the same config on the same machine. */
   readonly deterministic: boolean;
   /** Images a step, over all workers. */
@@ -223,6 +227,8 @@ const learningRate = z.union([z.literal('phases'), learningRateMap], {
   error: expected('phases or { policy, peak, warmup, start, final }', { names: ['phases'] }),
 });
 
+/** More than any machine has: a number of another kind, mistyped. */
+const LARGEST_THREADS = 1024;
 const device = z.string({ error: expected('cpu or cuda:<n>') }).regex(/^(cpu|cuda:(0|[1-9]\d*))$/, {
   error: expected('cpu or cuda:<n>', { names: ['cpu', 'cuda:0'] }),
 });
@@ -256,6 +262,10 @@ export const documentSchema = closedMap('a map of keys', {
   engine: oneOf(ENGINES).default('auto'),
   backend: oneOf(BACKENDS).default('wasm'),
   devices: z.array(device, { error: devicesError }).min(1, { error: devicesError }).default(['cpu']),
+  threads: wholeNumber(1, LARGEST_THREADS).optional(),
+  precision: z
+    .literal('float32', { error: expected('float32, the only one that devices have so far') })
+    .default('float32'),
   deterministic: flag().default(false),
   batchSize: wholeNumber(1).default(128),
   microBatch: wholeNumber(1).optional(),

@@ -1,45 +1,76 @@
 // The engines by name: what a config may ask for, and how to get one.
 
+import { availableParallelism } from 'node:os';
+import { isMainThread } from 'node:worker_threads';
 import { UsageError } from '../errors.ts';
 import type { Engine } from './engine.ts';
 import { type BackendName, loadBackend } from './tfjs/backend.ts';
 import { TfjsReplica } from './tfjs/replica.ts';
+import { checkNativeDevices } from './torch/devices.ts';
+import { describeProblem, inspectNative, isBuilt, loadAddon } from './torch/load.ts';
+import { TorchReplica } from './torch/replica.ts';
+import { prepareThreads } from './torch/threads.ts';
 
 export type EngineName = 'auto' | 'tfjs' | 'torch';
 
-export interface EngineOptions {
+/** What a config says of where and with what it runs. */
+export interface EngineSettings {
   readonly engine: EngineName;
   /** Of the engine tfjs. */
   readonly backend: BackendName;
-  /** `cpu` or `cuda:N`. */
-  readonly device: string;
+  /** One worker each: `cpu` or `cuda:N`. */
+  readonly devices: readonly string[];
+  /** Of the engine torch, on cpu: threads of one worker's operations. */
+  readonly threads?: number;
   /**
-   * Refuses what cannot promise that the same calls give the same bits again, on the same machine and device; false by
-   * default. The backends wasm and cpu promise it always: one thread a replica, sums in a fixed order.
+   * Refuses what cannot promise that the same calls give the same bits again, on the same machine, devices and threads;
+   * false by default. torch on cpu and the backends wasm and cpu promise it always: sums are made in a fixed order.
    */
   readonly deterministic?: boolean;
+}
+
+/** The engine of a run, and what is worth a warning before it starts. */
+export interface EngineChoice {
+  readonly engine: Engine['name'];
+  readonly warnings: readonly string[];
 }
 
 /** Bytes that a wasm heap can grow to: 65,535 pages of 64 KiB. */
 const WASM_MEMORY_LIMIT = 4_294_901_760;
 
-/** What a backend can hold at most on one worker thread, in bytes; undefined: what the device has. */
-export function backendMemoryLimit(backend: BackendName): number | undefined {
-  return backend === 'wasm' ? WASM_MEMORY_LIMIT : undefined;
+/** What a worker thread can hold at most, in bytes; undefined: what the device has. */
+export function engineMemoryLimit({
+  engine,
+  backend,
+}: Pick<EngineSettings, 'engine' | 'backend'>): number | undefined {
+  return engine !== 'torch' && backend === 'wasm' ? WASM_MEMORY_LIMIT : undefined;
 }
 
 /**
- * Checks what can be checked without loading anything.
+ * The engine that runs: the one that is named; of `auto`, torch where its addon loads and the backend is the default
+ * one, else tfjs. Whether an addon loads is found out in a process of its own, once for each build of it.
  *
- * @throws UsageError, one line with the key and the remedy.
+ * @throws UsageError, one line with the key and the remedy, where it cannot run on these devices.
  */
-export function checkEngine(
-  options: Omit<EngineOptions, 'device'> & { readonly devices: readonly string[] },
-): void {
-  const { engine, backend, devices, deterministic = false } = options;
-  if (engine === 'torch') {
-    throw new UsageError('engine: torch is not built yet; use engine: tfjs or auto');
+export function chooseEngine(settings: EngineSettings): EngineChoice {
+  const { engine, backend, devices } = settings;
+  const torchFits = engine === 'torch' || (engine === 'auto' && backend === 'wasm');
+  const inspection = torchFits ? inspectNative() : undefined;
+  if (inspection?.info) {
+    checkNativeDevices(devices, inspection.info);
+    const warning = prepareThreads(settings);
+    return { engine: 'torch', warnings: warning ? [warning] : [] };
   }
+  if (engine === 'torch' && inspection) throw new UsageError(describeProblem(inspection.problem));
+  checkTfjs(settings);
+  // Somebody built it, and will wonder.
+  const warnings =
+    inspection && isBuilt() ? [`tfjs takes its place: ${describeProblem(inspection.problem)}`] : [];
+  return { engine: 'tfjs', warnings };
+}
+
+/** Checks what can be checked without loading anything. */
+function checkTfjs({ backend, devices, deterministic = false }: EngineSettings): void {
   if (deterministic && backend === 'tensorflow') {
     throw new UsageError(
       'deterministic: backend tensorflow cannot promise the same bits twice, since its threads add up in any order; use backend: wasm or cpu, or deterministic: false',
@@ -71,15 +102,34 @@ export function checkEngine(
 /**
  * Loads an engine on this thread.
  *
- * @throws UsageError as checkEngine, or where an optional package is not installed.
+ * @param settings with one device; without `threads`, all processors.
+ * @throws UsageError as chooseEngine, or where an optional package is not installed.
  */
-export async function createEngine({ device, ...options }: EngineOptions): Promise<Engine> {
-  const { backend } = options;
-  checkEngine({ ...options, devices: [device] });
-  const loaded = await loadBackend(backend, device);
+export async function createEngine({
+  device,
+  ...settings
+}: Omit<EngineSettings, 'devices'> & { readonly device: string }): Promise<Engine> {
+  // On a worker thread the engine is named, and whoever started it has checked.
+  const engine =
+    settings.engine === 'torch' && !isMainThread
+      ? 'torch'
+      : chooseEngine({ ...settings, devices: [device] }).engine;
+  if (engine === 'torch') return createTorchEngine(device, settings.threads);
+  const loaded = await loadBackend(settings.backend, device);
   return {
     name: 'tfjs',
     description: loaded.description,
     createReplica: (options) => new TfjsReplica(loaded, options),
+  };
+}
+
+function createTorchEngine(device: string, threads = availableParallelism()): Engine {
+  const addon = loadAddon();
+  addon.setThreads(threads);
+  const { libtorch, instructionSet } = addon.build;
+  return {
+    name: 'torch',
+    description: `libtorch ${libtorch}, ${instructionSet}, ${threads} ${threads === 1 ? 'thread' : 'threads'} a worker`,
+    createReplica: (options) => new TorchReplica(addon, { ...options, device }),
   };
 }

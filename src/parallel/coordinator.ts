@@ -11,7 +11,7 @@ import { readCifar } from '../data/cifar.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { EvaluatedPart } from '../data/partition.ts';
 import { stepCount } from '../data/sampling.ts';
-import { checkEngine } from '../engines/index.ts';
+import { chooseEngine } from '../engines/index.ts';
 import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
@@ -83,18 +83,18 @@ interface RunState {
 export async function train(config: Config, options: TrainOptions): Promise<TrainResult> {
   const { reporter, signal } = options;
   const started = performance.now();
-  checkEngine(config);
+  const choice = chooseEngine(config);
   RunDirectory.check(options.directory);
   const dataset = await readCifar(config.dataset, config.dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
-  checkSizes(config, dataset, graph);
+  checkSizes(config, choice.engine, dataset, graph);
 
   const store = createStore(graph, config);
   const control = createControlBuffers(config.devices.length);
   const workers = new WorkerGroup(
     config.devices.map((_, rank) => ({
       rank,
-      config,
+      config: { ...config, engine: choice.engine },
       dataset,
       store,
       control,
@@ -116,6 +116,10 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       seeds,
     });
     reporter.start(outline(config, dataset, directory.name));
+    for (const warning of choice.warnings) {
+      directory.log.warning(warning);
+      reporter.message(`warning: ${warning}`);
+    }
     const meter = new ProgressMeter(config, dataset, workers.control, reporter);
     const run = {
       config,
@@ -268,7 +272,7 @@ async function finish(run: Run, state: RunState): Promise<RunSummary> {
     imagesPerSecond: history.length ? images / trainingSeconds : null,
     parameters: graph.parameterCount,
     engine: engine.name,
-    backend: config.backend,
+    backend: engine.name === 'tfjs' ? config.backend : null,
     devices: config.devices,
     seeds: config.seeds,
     dataset: config.dataset,

@@ -4,7 +4,7 @@ import { totalmem } from 'node:os';
 import type { Config } from '../config/schema.ts';
 import { checkValidation } from '../data/partition.ts';
 import { largestPass } from '../data/sampling.ts';
-import { backendMemoryLimit } from '../engines/index.ts';
+import { type EngineChoice, engineMemoryLimit } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { estimatePassBytes } from '../models/summary.ts';
@@ -21,7 +21,12 @@ export function trainedImages({ validation }: Config, { train }: TrainingSize): 
 }
 
 /** @throws UsageError, one line with the key and the remedy. */
-export function checkSizes(config: Config, { train }: TrainingSize, graph: Graph): void {
+export function checkSizes(
+  config: Config,
+  engine: EngineChoice['engine'],
+  { train }: TrainingSize,
+  graph: Graph,
+): void {
   const { batchSize, devices, microBatch, backend, dataDir } = config;
   if (train.size < batchSize) {
     throw new UsageError(
@@ -31,7 +36,7 @@ export function checkSizes(config: Config, { train }: TrainingSize, graph: Graph
   checkValidation(config, { size: train.size, classes: graph.classes, dataDir });
   const samples = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
   const needed = estimatePassBytes(graph, samples);
-  const limit = backendMemoryLimit(backend);
+  const limit = engineMemoryLimit({ engine, backend });
   if (limit !== undefined && needed > limit) {
     throw new UsageError(
       `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +

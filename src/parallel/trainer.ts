@@ -10,6 +10,7 @@ import { type EvaluatedPart, type Partition, partition } from '../data/partition
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
 import type { Engine, PassResult, Replica } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
+import { threadsPerWorker } from '../engines/torch/threads.ts';
 import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
@@ -31,6 +32,7 @@ import type { ParameterStore } from './store.ts';
 /** What a worker is given once: all of it is shared memory or small. */
 export interface TrainerSetup {
   readonly rank: number;
+  /** Its engine is a named one: what `auto` stands for is found out before the threads start. */
   readonly config: Config;
   readonly dataset: Dataset;
   readonly store: ParameterStore;
@@ -98,14 +100,17 @@ export class Trainer {
 
   static async create(setup: TrainerSetup): Promise<Trainer> {
     const { rank, config, dataset, store } = setup;
-    const { engine: name, backend, devices, deterministic } = config;
-    const engine = await createEngine({ engine: name, backend, device: devices[rank], deterministic });
+    const engine = await createEngine({
+      ...config,
+      device: config.devices[rank],
+      threads: threadsPerWorker(config),
+    });
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,
       config.seeds.weights,
       store.weights,
-      shardOf(graph.parameterLength, rank, devices.length),
+      shardOf(graph.parameterLength, rank, config.devices.length),
     );
     const replica = engine.createReplica({
       graph,

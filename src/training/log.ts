@@ -40,6 +40,11 @@ export class RunLog {
     });
   }
 
+  /** Worth attention, but no reason to stop. */
+  warning(message: string): void {
+    this.#write('warning', 'warning', { message });
+  }
+
   epoch(
     { epoch, phase, learningRate, analysed, amplified, ...metrics }: EpochMetrics,
     timings: EpochTimings,

@@ -76,7 +76,8 @@ export interface RunSummary {
   readonly imagesPerSecond: number | null;
   readonly parameters: number;
   readonly engine: string;
-  readonly backend: string;
+  /** Of the engine tfjs; null with another. */
+  readonly backend: string | null;
   readonly devices: readonly string[];
   readonly seeds: Seeds;
   readonly dataset: string;

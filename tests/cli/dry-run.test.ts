@@ -187,7 +187,7 @@ describe('the command', () => {
       '--set: engine: expected auto, torch or tfjs, got "tensorflow"',
     ],
     [
-      ['--dry-run', '--devices', 'cuda:0'],
+      ['--dry-run', '--devices', 'cuda:0', '--set', 'engine=tfjs'],
       'devices: backend wasm of engine tfjs runs on cpu only, got cuda:0; use devices: [cpu], or backend: tensorflow for one GPU',
     ],
     [

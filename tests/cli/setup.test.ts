@@ -2,7 +2,8 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import {
-  copyFileSync,
+  chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -17,7 +18,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-const SETUP = fileURLToPath(new URL('../../scripts/setup.mjs', import.meta.url));
+const SCRIPTS = fileURLToPath(new URL('../../scripts', import.meta.url));
+/** Of a checkout without the packages that the native addon is built with. */
+const NO_TORCH =
+  'setup: no engine torch: no node_modules/node-api-headers/include, no node_modules/node-addon-api; `npm run setup:native` gets what is missing';
 
 const MANIFEST = { type: 'module', engines: { node: '>=20.11' }, dependencies: { one: '^1.0.0' } };
 const LOCK = {
@@ -64,7 +68,28 @@ function put(path: string, text: string): void {
   writeFileSync(at(path), text);
 }
 
-const environment = () => ({ ...process.env, npm_execpath: at('npm/npm-cli.js') });
+const environment = () => ({
+  ...process.env,
+  npm_execpath: at('npm/npm-cli.js'),
+  PATH: `${at('bin')}:${process.env.PATH}`,
+  CXX: 'c++',
+  LIBTORCH: at('libtorch'),
+});
+
+function putProgram(path: string, script: string): void {
+  put(path, `#!/bin/sh\n${script}\n`);
+  chmodSync(at(path), 0o755);
+}
+
+/** All that a native build takes; the compiler is never reached, as cmake fails. */
+function putNativeInputs(): void {
+  for (const path of ['node-api-headers/include', 'node-addon-api'])
+    mkdirSync(at(`node_modules/${path}`), { recursive: true });
+  put('src/engines/torch/native/CMakeLists.txt', '1');
+  for (const path of ['lib/libtorch_cpu.so', 'lib/libc10.so', 'include/ATen/Functions.h'])
+    put(`libtorch/${path}`, '');
+  put('libtorch/include/torch/headeronly/version.h', '#define TORCH_VERSION \\\n  "2.1.0"');
+}
 
 function setUp(...options: string[]) {
   const command = [at('scripts/setup.mjs'), ...options];
@@ -77,9 +102,9 @@ function setUp(...options: string[]) {
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'gradamp-setup-test-'));
-  mkdirSync(at('scripts'));
-  copyFileSync(SETUP, at('scripts/setup.mjs'));
+  cpSync(SCRIPTS, at('scripts'), { recursive: true });
   put('npm/npm-cli.js', NPM);
+  putProgram('bin/cmake', 'echo cmake >> calls.log; echo cmake error; exit 3');
   put('package.json', JSON.stringify(MANIFEST));
   put('package-lock.json', JSON.stringify(LOCK));
   put('src/a.ts', '1');
@@ -101,10 +126,49 @@ test('a fresh checkout is installed and compiled, a second run does nothing, qui
   const started = performance.now();
   const second = setUp();
   expect(performance.now() - started).toBeLessThan(2000);
-  expect(second.stdout.trim().split('\n')).toHaveLength(1);
-  expect(second.stdout).toMatch(/^setup: ready /);
+  expect(second.stdout.trim().split('\n')).toEqual([NO_TORCH, expect.stringMatching(/^setup: ready /)]);
   expect(setUp('--quiet')).toEqual({ status: 0, stdout: '', stderr: '' });
   expect(calls()).toEqual(['npm install', 'tsc']);
+});
+
+test('a native build that fails is told in a line, fails nothing, and is tried again only after a change', () => {
+  const line = 'setup: no engine torch: its addon could not be built; `npm run build:native` shows why';
+  setUp();
+  putNativeInputs();
+  const { status, stdout } = setUp();
+  expect(status).toBe(0);
+  expect(stdout.trim().split('\n')).toEqual([
+    `setup: libtorch 2.1.0: LIBTORCH=${at('libtorch')}`,
+    'setup: configuring (cmake) ...',
+    line,
+    expect.stringMatching(/^setup: ready /),
+  ]);
+  expect(setUp().stdout).toContain(`${line}\n`);
+  expect(setUp('--quiet')).toEqual({ status: 0, stdout: '', stderr: '' });
+  expect(calls().filter((call) => call === 'cmake')).toHaveLength(1);
+  put('src/engines/torch/native/CMakeLists.txt', '2');
+  setUp();
+  expect(calls().filter((call) => call === 'cmake')).toHaveLength(2);
+
+  const command = [at('scripts/native/build.mjs')];
+  const build = spawnSync(process.execPath, command, { cwd: folder, encoding: 'utf8', env: environment() });
+  expect(build.status).toBe(1);
+  expect(build.stderr).toBe('native: configuring (cmake) failed: exit code 3\ncmake error\n');
+});
+
+test('a libtorch that was asked for and does not fit is told, with where it was looked for', () => {
+  setUp();
+  putNativeInputs();
+  rmSync(at('libtorch/lib'), { recursive: true });
+  const problem = `no fitting libtorch in ${at('libtorch')}; correct or unset LIBTORCH`;
+  expect(setUp().stdout.split('\n')[0]).toBe(`setup: no engine torch: ${problem}`);
+  const command = [at('scripts/native/build.mjs')];
+  const { stderr } = spawnSync(process.execPath, command, { encoding: 'utf8', env: environment() });
+  expect(stderr.trim().split('\n')).toEqual([
+    `native: ${problem}`,
+    '  libtorch was looked for, in this order:',
+    `  LIBTORCH=${at('libtorch')}: no ${at('libtorch/lib/libtorch_cpu.so')}`,
+  ]);
 });
 
 test('a changed, new or removed source is compiled, and nothing stays of a removed one', () => {

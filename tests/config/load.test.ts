@@ -39,6 +39,7 @@ describe('a config that is right', () => {
       engine: 'auto',
       backend: 'wasm',
       devices: ['cpu'],
+      precision: 'float32',
       deterministic: false,
       batchSize: 128,
       accumulate: 1,
@@ -79,9 +80,11 @@ model: { name: vgg19, width: 0.25 }
 dataset: cifar100
 dataDir: /mnt/cifar
 validation: 5000
-engine: tfjs
+engine: torch
 backend: cpu
 devices: [cpu, cuda:0, cuda:11]
+threads: 3
+precision: float32
 deterministic: true
 batchSize: 96
 microBatch: 32
@@ -109,9 +112,11 @@ dumpGradients: [3, 3]
       dataset: 'cifar100',
       dataDir: '/mnt/cifar',
       validation: 5000,
-      engine: 'tfjs',
+      engine: 'torch',
       backend: 'cpu',
       devices: ['cpu', 'cuda:0', 'cuda:11'],
+      threads: 3,
+      precision: 'float32',
       deterministic: true,
       batchSize: 96,
       microBatch: 32,
@@ -300,6 +305,13 @@ describe('one line says what is wrong with', () => {
       'an unknown device',
       'devices: [cpu, gpu:0]',
       'run.yaml: devices.1: expected cpu or cuda:<n>, got "gpu:0"',
+    ],
+    ['no threads', 'threads: 0', 'run.yaml: threads: expected a whole number from 1 to 1024, got 0'],
+    ['half a thread', 'threads: 0.5', 'run.yaml: threads: expected a whole number from 1 to 1024, got 0.5'],
+    [
+      'a precision that no device has',
+      'precision: bfloat16',
+      'run.yaml: precision: expected float32, the only one that devices have so far, got "bfloat16"',
     ],
     [
       'devices that are no list',
@@ -531,7 +543,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

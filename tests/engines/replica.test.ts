@@ -22,7 +22,7 @@ const graph = buildModel({ name: 'resnet8', width: 0.25, classes: 10 });
 let engine: Engine;
 
 beforeAll(async () => {
-  engine = await createEngine({ engine: 'auto', backend: 'wasm', device: 'cpu' });
+  engine = await createEngine({ engine: 'tfjs', backend: 'wasm', device: 'cpu' });
 });
 
 /** One convolution and batch norm over a 2x2 map, or a 1x1 map. */

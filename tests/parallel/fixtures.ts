@@ -15,6 +15,7 @@ export function testConfig(changes: Record<string, unknown>): Config {
   const document = {
     model: { name: 'resnet8', width: 0.25 },
     dataset: 'cifar10',
+    engine: 'tfjs',
     batchSize: 16,
     schedule: [[1, 0.1, false, 1]],
     ...changes,

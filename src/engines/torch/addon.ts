@@ -70,6 +70,8 @@ export interface NativeAddon {
     readonly instructionSet: InstructionSet;
   };
   /** Intra-op threads of the calling thread's operations. */
+  threads(): number;
+  /** Sets them for the calling thread alone. */
   setThreads(count: number): void;
   Replica: new (options: NativeReplicaOptions) => NativeReplica;
   update(update: NativeUpdate): void;

@@ -4,10 +4,22 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <string>
+
 #include "exports.h"
 #include "instruction_set.h"
 
 namespace {
+
+/** The version of the libtorch that runs, which only its description of itself tells; empty where that does not. */
+std::string libtorchVersion() {
+  const std::string key = "TORCH_VERSION=";
+  const auto description = at::show_config();
+  const auto at = description.find(key);
+  if (at == std::string::npos) return "";
+  const auto start = at + key.size();
+  return description.substr(start, description.find_first_not_of("0123456789.", start) - start);
+}
 
 void setThreads(const Napi::CallbackInfo& info) {
   // The first set_num_threads of a process sets every thread's number, unless this thread has asked for its own.
@@ -15,12 +27,18 @@ void setThreads(const Napi::CallbackInfo& info) {
   at::set_num_threads(info[0].As<Napi::Number>().Int32Value());
 }
 
+Napi::Value threads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), at::get_num_threads());
+}
+
 }  // namespace
 
 void exportBuild(Napi::Env env, Napi::Object exports) {
   auto build = Napi::Object::New(env);
+  build["libtorch"] = Napi::String::New(env, libtorchVersion());
   build["compiledFor"] = Napi::String::New(env, TORCH_VERSION);
   build["instructionSet"] = Napi::String::New(env, nameOf(instructionSet()));
   exports["build"] = build;
+  exports["threads"] = Napi::Function::New(env, threads);
   exports["setThreads"] = Napi::Function::New(env, setThreads);
 }

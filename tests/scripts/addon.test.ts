@@ -1,0 +1,163 @@
+// scripts/native/addon.mjs: which builds of the addon are taken, and what is said of the others. The addons here are
+// small ones of C, compiled on the spot: where there is no compiler, no addon can be built, and these tests are skipped
+// (CI checks that it has one).
+
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { addonFile, inspectAddon, sourceHash } from '../../scripts/native/addon.mjs';
+
+const HEADERS = fileURLToPath(new URL('../../node_modules/node-api-headers/include', import.meta.url));
+const compiler = spawnSync('cc', ['--version']).status === 0 ? 'cc' : undefined;
+
+let folder: string;
+let sources: string;
+const at = (path: string) => join(folder, path);
+const file = () => addonFile(folder);
+const inspect = () => inspectAddon(folder, { sources });
+
+function writeInfo(changes: object = {}): void {
+  const libtorch = { version: '2.1.0', from: 'system', library: at('libtorch_cpu.so') };
+  const info = { libtorch, compiler: 'cc 1', cuda: false, sources: sourceHash(sources), ...changes };
+  writeFileSync(at('build-info.json'), JSON.stringify(info));
+}
+
+/** Compiles `code` to a shared library. */
+function compile(path: string, code: string, ...options: string[]): void {
+  writeFileSync(`${path}.c`, code);
+  const command = ['-shared', '-fPIC', '-I', HEADERS, '-o', path, `${path}.c`, ...options];
+  const { status, stderr } = spawnSync(compiler!, command, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
+}
+
+/** An addon that says it was compiled for libtorch 2.1.0 and runs on `libtorch`. */
+const addonCode = (libtorch: string) => `
+#include <node_api.h>
+static void set(napi_env env, napi_value object, const char* key, const char* text) {
+  napi_value value;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
+  napi_set_named_property(env, object, key, value);
+}
+napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+  napi_value build;
+  napi_create_object(env, &build);
+  set(env, build, "libtorch", "${libtorch}");
+  set(env, build, "compiledFor", "2.1.0");
+  set(env, build, "instructionSet", "avx2");
+  napi_set_named_property(env, exports, "build", build);
+  return exports;
+}
+`;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'gradamp-addon-'));
+  sources = at('sources');
+  mkdirSync(join(sources, 'kernels'), { recursive: true });
+  writeFileSync(join(sources, 'a.cpp'), '1');
+  writeFileSync(join(sources, 'kernels', 'b.cpp'), '1');
+  writeFileSync(at('libtorch_cpu.so'), '');
+  writeInfo();
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+test('a folder without an addon', () => {
+  expect(inspect()).toEqual({ problem: `${file()}: not there` });
+});
+
+test.each([['{'], ['null'], ['{}'], ['{"libtorch":{}}']])('a damaged build-info.json: %s', (text) => {
+  writeFileSync(file(), 'garbage');
+  writeFileSync(at('build-info.json'), text);
+  expect(inspect()).toEqual({ problem: `${at('build-info.json')}: missing or damaged` });
+});
+
+test('a build of other sources: changed, new or renamed', () => {
+  writeFileSync(file(), 'garbage');
+  const stale = { problem: `${file()}: built from other sources than those that are here` };
+  writeFileSync(join(sources, 'kernels', 'b.cpp'), '2');
+  expect(inspect()).toEqual(stale);
+  writeInfo();
+  expect(inspect()).not.toEqual(stale);
+  writeFileSync(join(sources, 'c.cpp'), '1');
+  expect(inspect()).toEqual(stale);
+  writeInfo();
+  rmSync(join(sources, 'c.cpp'));
+  expect(inspect()).toEqual(stale);
+});
+
+test('a build for a libtorch that is gone', () => {
+  writeFileSync(file(), 'garbage');
+  rmSync(at('libtorch_cpu.so'));
+  expect(inspect()).toEqual({
+    problem: `${file()}: built for the libtorch 2.1.0 in ${folder}, which is gone`,
+  });
+});
+
+test('a file that is no library', () => {
+  writeFileSync(file(), 'garbage');
+  expect(inspect()).toEqual({ problem: `${file()}: ${file()}: file too short` });
+});
+
+describe.skipIf(!compiler)('an addon that a compiler made', () => {
+  test('is taken, and not loaded again until it, its libtorch or Node changes', () => {
+    compile(file(), addonCode('2.1.0'));
+    const build = { libtorch: '2.1.0', compiledFor: '2.1.0', instructionSet: 'avx2' };
+    expect(inspect()).toMatchObject({ build, info: { libtorch: { version: '2.1.0' } } });
+    for (const changed of [file(), at('libtorch_cpu.so')]) {
+      const note = JSON.parse(readFileSync(at('probe.json'), 'utf8'));
+      expect(note.build).toEqual(build);
+      // What is noted is what is told.
+      writeFileSync(
+        at('probe.json'),
+        JSON.stringify({ ...note, build: { ...build, instructionSet: 'avx512' } }),
+      );
+      expect(inspect().build?.instructionSet).toBe('avx512');
+      utimesSync(changed, 1, 1);
+      expect(inspect().build?.instructionSet).toBe('avx2');
+      writeFileSync(at('probe.json'), 'damaged');
+      expect(inspect().build?.instructionSet).toBe('avx2');
+    }
+  });
+
+  test('for one libtorch does not run on another', () => {
+    compile(file(), addonCode('2.2.0'));
+    expect(inspect()).toEqual({
+      problem: `${file()}: built for libtorch 2.1.0, but ${at('libtorch_cpu.so')} is 2.2.0`,
+    });
+  });
+
+  test('linked against a library that is gone is told with its name', () => {
+    compile(at('libgone.so'), 'int gone(void) { return 1; }');
+    const code = `int gone(void); int use(void) { return gone(); }\n${addonCode('2.1.0')}`;
+    compile(file(), code, '-L', folder, '-lgone');
+    rmSync(at('libgone.so'));
+    expect(inspect()).toEqual({
+      problem: `${file()}: libgone.so: cannot open shared object file: No such file or directory`,
+    });
+  });
+
+  test('that lacks a function is told with its name', () => {
+    compile(file(), `int gone(void); int (*used)(void) = gone;\n${addonCode('2.1.0')}`);
+    expect(inspect().problem).toMatch(/^\S+gradamp\.node: \S+gradamp\.node: undefined symbol: gone$/);
+  });
+
+  test.each([
+    ['abort();', 'SIGABRT'],
+    ['*(volatile int*)0 = 1;', 'SIGSEGV'],
+  ])('that crashes when it is loaded (%s) takes only the probe with it', (code, signal) => {
+    const crash = `#include <stdlib.h>\n__attribute__((constructor)) static void crash(void) { ${code} }`;
+    compile(file(), `${crash}\n${addonCode('2.1.0')}`);
+    expect(inspect()).toEqual({ problem: `${file()}: loading it ended by ${signal}` });
+  });
+
+  test('that ends its process is told with what it wrote last', () => {
+    const end = 'fputs("first\\nno such processor\\n", stderr); fflush(stderr); _exit(3);';
+    const code = `#include <stdio.h>\n#include <unistd.h>\n__attribute__((constructor)) static void end(void) { ${end} }`;
+    compile(file(), `${code}\n${addonCode('2.1.0')}`);
+    expect(inspect()).toEqual({
+      problem: `${file()}: loading it ended with exit code 3: no such processor`,
+    });
+  });
+});
