@@ -72,6 +72,8 @@ weightDecay: 5.0e-4
 #nesterov: true
 #resetMomentum: true
 #clipNorm: 1
+# A learning rate for each weight tensor by the norms of its weights and gradient; schedules for it start far higher.
+#lars: { trust: 0.001 }
 #labelSmoothing: 0.1
 
 # Phases: [last epoch, learning rate, amplify, factor]. The first epoch of an amplifying phase is its analysis: it is

@@ -91,6 +91,8 @@ export interface Config {
   readonly weightDecay: number;
   /** Largest Euclidean norm of the reduced gradient; without it no clipping. */
   readonly clipNorm?: number;
+  /** Layer-wise adaptive rates; see src/training/lars.ts. */
+  readonly lars?: { readonly trust: number; readonly epsilon: number };
   /** Share of the target that is spread evenly over the classes: 0..1, below 1. */
   readonly labelSmoothing: number;
   readonly schedule: readonly Phase[];
@@ -224,6 +226,7 @@ const devicesError = expected('a list of devices', { remedy: 'for example [cpu, 
 const momentumError = expected('a number from 0 to below 1');
 const labelSmoothingError = expected('a number from 0 to below 1');
 const weightDecayError = expected('a number of at least 0');
+const epsilonError = expected('a number of at least 0');
 const nameError = expected('a name of letters, digits, dots, dashes and underscores');
 const dataDirError = expected('the path of a folder');
 
@@ -251,6 +254,10 @@ export const documentSchema = closedMap('a map of keys', {
   resetMomentum: flag().default(false),
   weightDecay: z.number({ error: weightDecayError }).min(0, { error: weightDecayError }).default(5e-4),
   clipNorm: positiveNumber('a norm').optional(),
+  lars: closedMap('{ trust, epsilon }', {
+    trust: positiveNumber('a trust coefficient').default(1e-3),
+    epsilon: z.number({ error: epsilonError }).min(0, { error: epsilonError }).default(1e-8),
+  }).optional(),
   labelSmoothing: z
     .number({ error: labelSmoothingError })
     .min(0, { error: labelSmoothingError })
@@ -272,7 +279,7 @@ export type ConfigDocument = z.output<typeof documentSchema>;
 
 /** The checks that look at more than one value. */
 function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: PropertyKey[]; message: string }> {
-  const { schedule, devices, batchSize, microBatch, dumpGradients, nesterov, momentum, amplification } =
+  const { schedule, devices, batchSize, microBatch, dumpGradients, nesterov, momentum, lars, amplification } =
     document;
   if (nesterov && momentum === 0) {
     yield {
@@ -303,6 +310,13 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
           'expected gradient or learning-rate where single tensors are chosen, got backpropagated; use pooling: layer',
       };
     }
+  }
+  if (lars && amplification !== 'none' && amplification.apply === 'backpropagated') {
+    yield {
+      path: ['amplification', 'apply'],
+      message:
+        'expected gradient or learning-rate beside lars, got backpropagated; lars divides by the norms of the gradients, and so would undo it',
+    };
   }
   for (let index = 1; index < schedule.length; index++) {
     const [before, end] = [schedule[index - 1][0], schedule[index][0]];

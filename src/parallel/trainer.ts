@@ -13,15 +13,19 @@ import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fillInitialParameters } from '../models/initialise.ts';
+import { localRates } from '../training/lars.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import {
+  addUp,
   allFinite,
   clipFactor,
   intersect,
   type Segment,
   segmentsOf,
   shardOf,
-  squaredNorm,
+  squaredNorms,
+  tensorsOf,
+  type UpdateOptions,
   update,
 } from '../training/update.ts';
 import { Control, type ControlBuffers } from './control.ts';
@@ -156,12 +160,12 @@ export class Trainer {
       } else {
         this.#skippedInARow = 0;
         this.#record((epoch - 1) * stepsPerEpoch + step + 1);
-        const clipScale = this.#clipScale(segments);
+        const scales = this.#scales(segments);
         const learningRate = learningRateOf(config, order.learningRate, { epoch, step, stepsPerEpoch });
         const { weights, velocity, gradients } = store;
         update({ weights, velocity, gradients, accumulators }, segments, {
           ...{ learningRate, momentum, weightDecay, nesterov },
-          ...{ clipScale, measureWeightDecay },
+          ...{ measureWeightDecay, ...scales },
         });
         sums.lossSum += result.lossSum;
         sums.correct += result.correct;
@@ -231,13 +235,23 @@ export class Trainer {
     );
   }
 
-  /** What clipping leaves of this step's gradient; one more barrier where it is on. */
-  #clipScale(segments: readonly Segment[]): number {
+  /** What clipping and LARS make of this step: they look at whole tensors, so one more barrier where either is on. */
+  #scales(segments: readonly Segment[]): Pick<UpdateOptions, 'clipScale' | 'localRates'> {
     const { rank, config, store } = this.#setup;
-    if (config.clipNorm === undefined) return 1;
-    this.#control.setSquaredNorm(rank, squaredNorm(store.gradients, segments));
+    const { clipNorm, lars, weightDecay } = config;
+    if (clipNorm === undefined && !lars) return { clipScale: 1 };
+    squaredNorms(store.gradients, segments, store.norms[rank].gradient);
+    if (lars) squaredNorms([store.weights], segments, store.norms[rank].weights);
     this.#control.barrier();
-    return clipFactor(this.#control.squaredNorm, config.clipNorm);
+    const gradient = addUp(store.norms.map((norms) => norms.gradient));
+    const clipScale = clipNorm === undefined ? 1 : clipFactor(gradient, clipNorm);
+    if (!lars) return { clipScale };
+    const weights = addUp(store.norms.map((norms) => norms.weights));
+    const tensors = tensorsOf(this.#graph);
+    return {
+      clipScale,
+      localRates: localRates(tensors, { weights, gradient }, { ...lars, weightDecay, clipScale }),
+    };
   }
 
   /** `dumpGradients`: rank 0 writes the reduced gradient of a step as raw float32. Between the barriers of a step. */

@@ -45,7 +45,7 @@ test('writes gradamp.yaml, which is a config', () => {
 test('every line that is off can be switched on', () => {
   const text = startingConfig(false);
   const off = text.match(/^#\S.*$/gm) ?? [];
-  expect(off.length).toBe(6);
+  expect(off.length).toBe(7);
   for (const line of off) {
     const changed = text.replace(`\n${line}\n`, `\n${line.slice(1)}\n`);
     const [key] = line.slice(1).split(':');

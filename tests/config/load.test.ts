@@ -86,6 +86,7 @@ nesterov: true
 resetMomentum: true
 weightDecay: 0
 clipNorm: 2.5
+lars: { trust: 0.02 }
 labelSmoothing: 0.1
 learningRate: { policy: one-cycle, peak: 0.4, warmup: 15.5, start: 0, final: 0.001 }
 schedule:
@@ -113,6 +114,7 @@ dumpGradients: [3, 3]
       resetMomentum: true,
       weightDecay: 0,
       clipNorm: 2.5,
+      lars: { trust: 0.02, epsilon: 1e-8 },
       labelSmoothing: 0.1,
       schedule: [{ endEpoch: 50, learningRate: 0.1, amplify: true, factor: 1.5 }],
       learningRate: { policy: 'one-cycle', peak: 0.4, warmup: 15.5, start: 0, final: 0.001 },
@@ -290,6 +292,22 @@ describe('one line says what is wrong with', () => {
       'an amplification that is neither map nor none',
       'amplification: non',
       'run.yaml: amplification: expected { measure, case, threshold, reselect } or none, got "non"; did you mean none?',
+    ],
+    [
+      'a trust of 0',
+      'lars: { trust: 0 }',
+      'run.yaml: lars.trust: expected a trust coefficient (a number above 0), got 0',
+    ],
+    [
+      'an epsilon below 0',
+      'lars: { epsilon: -1 }',
+      'run.yaml: lars.epsilon: expected a number of at least 0, got -1',
+    ],
+    ['a switch for lars', 'lars: true', 'run.yaml: lars: expected { trust, epsilon }, got true'],
+    [
+      'an amplification that lars would undo',
+      'lars: {}\namplification: { apply: backpropagated }',
+      'run.yaml: amplification.apply: expected gradient or learning-rate beside lars, got backpropagated; lars divides by the norms of the gradients, and so would undo it',
     ],
     [
       'steps in the wrong order',
@@ -481,7 +499,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, engine, backend, devices, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, engine, backend, devices, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, dumpGradients',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

@@ -56,6 +56,7 @@ const configs: fc.Arbitrary<Config> = fc
       nesterov: fc.boolean(),
       resetMomentum: fc.boolean(),
       clipNorm: fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true }),
+      lars: fc.record({ trust: positive, epsilon: fc.double({ min: 0, max: 1e300, noNaN: true }) }),
       labelSmoothing: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
       weightDecay: fc.double({ min: 0, max: 1e300, noNaN: true }),
       schedule: schedules,

@@ -109,6 +109,7 @@ describe('with passes of a fixed size', () => {
 
 describe.each([
   ['clipping', { clipNorm: 0.5 }],
+  ['LARS', { lars: { trust: 0.05 } }],
   ['a cosine', { learningRate: { policy: 'cosine', peak: 0.2, warmup: 0.5 } }],
   ['Nesterov and label smoothing', { nesterov: true, labelSmoothing: 0.2 }],
   ['two batches of 13 accumulated', { batchSize: 13, microBatch: 4, accumulate: 2 }],
