@@ -95,6 +95,9 @@ amplification:
   reselect: phase
   # threshold, or a control to compare with: random, inverted, all.
   selection: threshold
+  # What becomes of them: amplify by the phase's factor, or freeze (with apply: learning-rate), or continuous: a factor
+  # for every layer from its z-score (with selection: all).
+  response: amplify
 
 # Weights, order of the images, crops and flips, and random selections follow from it.
 seed: 0

@@ -62,6 +62,8 @@ export interface AmplificationSettings {
   readonly measureWeightDecay: boolean;
   /** What is multiplied: the weight gradient, the learning rate, or the gradient that arrives at a layer's output. */
   readonly apply: 'gradient' | 'learning-rate' | 'backpropagated';
+  /** By what: the phase's factor; 0; or a factor from each layer's z; see src/amplification/response.ts. */
+  readonly response: 'amplify' | 'freeze' | 'continuous';
 }
 
 export type LayerKind = (typeof LAYER_KINDS)[number];
@@ -114,6 +116,7 @@ const SCORES = ['value', 'significance'] as const;
 const DEVIATIONS = ['population', 'sample'] as const;
 const POOLINGS = ['layer', 'weight', 'tensor'] as const;
 const APPLICATIONS = ['gradient', 'learning-rate', 'backpropagated'] as const;
+const RESPONSES = ['amplify', 'freeze', 'continuous'] as const;
 export const LAYER_KINDS = ['conv2d', 'batchNorm', 'linear'] as const;
 const SEED_LIMIT = 2 ** 32 - 1;
 
@@ -199,6 +202,7 @@ const amplificationMap = closedMap('{ measure, case, threshold, reselect }', {
   countDeadWeights: flag().default(true),
   measureWeightDecay: flag().default(false),
   apply: oneOf(APPLICATIONS).default('gradient'),
+  response: oneOf(RESPONSES).default('amplify'),
 });
 const amplification = z.union([z.literal('none'), amplificationMap], {
   error: expected('{ measure, case, threshold, reselect } or none', { names: ['none'] }),
@@ -311,6 +315,9 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
       };
     }
   }
+  if (amplification !== 'none' && amplification.response !== 'amplify') {
+    yield* problemsOfResponse(amplification);
+  }
   if (lars && amplification !== 'none' && amplification.apply === 'backpropagated') {
     yield {
       path: ['amplification', 'apply'],
@@ -346,6 +353,42 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
       path: ['dumpGradients'],
       message: `expected a first step that is not after the last, got ${show(dumpGradients)}`,
     };
+  }
+}
+
+/** What makes no sense beside a response of its own. */
+function* problemsOfResponse({
+  response,
+  apply,
+  selection,
+  threshold,
+}: AmplificationSettings): Generator<{ path: PropertyKey[]; message: string }> {
+  if (response === 'freeze' && apply !== 'learning-rate') {
+    yield {
+      path: ['amplification', 'apply'],
+      message: `expected learning-rate with response freeze, got ${apply}; without a gradient, momentum and weight decay would still move a layer`,
+    };
+  }
+  if (response === 'continuous') {
+    if (apply === 'backpropagated') {
+      yield {
+        path: ['amplification', 'apply'],
+        message:
+          'expected gradient or learning-rate with response continuous, got backpropagated; a layer would get the factors of all behind it too',
+      };
+    }
+    if (selection !== 'all') {
+      yield {
+        path: ['amplification', 'selection'],
+        message: `expected all with response continuous, which gives every candidate a factor of its own, got ${selection}; set selection: all`,
+      };
+    }
+    if (threshold <= 0) {
+      yield {
+        path: ['amplification', 'threshold'],
+        message: `expected a threshold above 0 with response continuous, which divides z by it, got ${threshold}`,
+      };
+    }
   }
 }
 

@@ -3,13 +3,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addSums, type DirectionSums, directionSums, NO_SUMS } from '../amplification/directionality.ts';
-import type { Config } from '../config/schema.ts';
+import type { AmplificationSettings, Config } from '../config/schema.ts';
 import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
 import type { Engine, PassResult, Replica } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
-import { type Candidate, candidatesOf } from '../models/candidates.ts';
+import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fillInitialParameters } from '../models/initialise.ts';
@@ -47,9 +47,8 @@ export interface EpochOrder {
   readonly epoch: number;
   /** Of the epoch's phase; a curve in the config takes its place, step by step. */
   readonly learningRate: number;
-  /** Names of the layers whose gradients are multiplied by `factor`. */
-  readonly amplified: readonly string[];
-  readonly factor: number;
+  /** Of the candidates that an earlier analysis chose. */
+  readonly factors: LayerFactors;
   /** The accumulators, cleared at the epoch's first step, see its gradients. */
   readonly analysed: boolean;
   /** Steps of the epoch, from 0, end excluded; all of them if absent. */
@@ -69,8 +68,10 @@ export interface EpochSums extends PassResult {
   readonly diverged: boolean;
 }
 
-/** How the update amplifies and measures; of no consequence where nothing is. */
-function updateSettings({ amplification }: Config) {
+/** What the factors are of, and what the update measures; of no consequence where nothing is. */
+function updateSettings({
+  amplification,
+}: Config): Pick<AmplificationSettings, 'apply' | 'measureWeightDecay'> {
   return amplification === 'none' ? { apply: 'gradient', measureWeightDecay: false } : amplification;
 }
 
@@ -124,16 +125,14 @@ export class Trainer {
     const control = this.#control;
     const { epoch } = order;
     const accumulators = order.analysed ? store.accumulators : undefined;
-    const { amplified, factor } = order;
     const { momentum, weightDecay, nesterov } = config;
     const { apply, measureWeightDecay } = updateSettings(config);
-    const backpropagated = apply === 'backpropagated' ? { layers: new Set(amplified), factor } : undefined;
+    const backpropagated = apply === 'backpropagated' ? order.factors : undefined;
     const shard = shardOf(this.#graph.parameterLength, rank, control.worldSize);
-    const segments = segmentsOf(this.#graph, shard, {
-      amplified,
-      factor: backpropagated ? 1 : factor,
-      quantity: apply === 'learning-rate' ? 'learning-rate' : 'gradient',
-    });
+    const segments =
+      apply === 'backpropagated'
+        ? segmentsOf(this.#graph, shard, new Map(), 'gradient')
+        : segmentsOf(this.#graph, shard, order.factors, apply);
     const samples = epochOrder(config.seed, epoch, dataset.train.size);
     const samplesPerStep = config.batchSize * config.accumulate;
     const stepsPerEpoch = stepCount(dataset.train.size, samplesPerStep);

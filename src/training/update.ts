@@ -1,6 +1,7 @@
 // The fused update of one shard: reduce, accumulate S and A, amplify, decay, momentum, step, in one pass.
 
 import type { DirectionAccumulators, Range } from '../amplification/directionality.ts';
+import type { LayerFactors } from '../models/candidates.ts';
 import { type Graph, type Parameter, SEGMENT_ALIGNMENT } from '../models/graph.ts';
 
 /** Stochastic gradient descent as PyTorch's `SGD`. */
@@ -22,8 +23,8 @@ export interface Segment {
   readonly rateFactor: number;
 }
 
-/** What is multiplied where a tensor is amplified; `backpropagated` amplification is the replica's. */
-export type AmplifiedQuantity = 'gradient' | 'learning-rate';
+/** What a factor is of; of `backpropagated` ones the replica takes care. */
+export type ScaledQuantity = 'gradient' | 'learning-rate';
 
 export interface UpdateVectors {
   readonly weights: Float32Array;
@@ -60,19 +61,19 @@ export function intersect([a, b]: Range, [c, d]: Range): Range {
 export const tensorsOf = (graph: Graph): readonly Parameter[] =>
   graph.layers.flatMap(({ parameters }) => parameters);
 
-/** The parameters within a shard, without padding; `amplified` names layers or single tensors. */
+/** The parameters within a shard, without padding; `factors` names layers or single tensors. */
 export function segmentsOf(
   graph: Graph,
   shard: Range,
-  amplification: { amplified: readonly string[]; factor: number; quantity: AmplifiedQuantity },
+  factors: LayerFactors,
+  quantity: ScaledQuantity,
 ): readonly Segment[] {
-  const amplified = new Set(amplification.amplified);
   const layers = graph.layers.flatMap(({ name, parameters }) => parameters.map(() => name));
   return tensorsOf(graph).flatMap(({ name, offset, size }, tensor) => {
     const range = intersect([offset, offset + size], shard);
     if (range[0] === range[1]) return [];
-    const factor = amplified.has(layers[tensor]) || amplified.has(name) ? amplification.factor : 1;
-    const onGradient = amplification.quantity === 'gradient';
+    const factor = factors.get(layers[tensor]) ?? factors.get(name) ?? 1;
+    const onGradient = quantity === 'gradient';
     return [{ range, tensor, gradientFactor: onGradient ? factor : 1, rateFactor: onGradient ? 1 : factor }];
   });
 }

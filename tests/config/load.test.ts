@@ -64,6 +64,7 @@ describe('a config that is right', () => {
         countDeadWeights: true,
         measureWeightDecay: false,
         apply: 'gradient',
+        response: 'amplify',
       },
       seed: 0,
     });
@@ -94,7 +95,7 @@ schedule:
 amplification:
   { measure: Gprime, case: 2, threshold: 0.7, reselect: 5, selection: random, ratio: 0.25, score: significance,
     deviation: sample, candidates: [linear, conv2d], pooling: tensor, normalisedBiases: true, countDeadWeights: false,
-    measureWeightDecay: true, apply: learning-rate }
+    measureWeightDecay: true, apply: learning-rate, response: freeze }
 seed: 4294967295
 dumpGradients: [3, 3]
 `;
@@ -133,6 +134,7 @@ dumpGradients: [3, 3]
         countDeadWeights: false,
         measureWeightDecay: true,
         apply: 'learning-rate',
+        response: 'freeze',
       },
       seed: 4294967295,
       dumpGradients: [3, 3],
@@ -200,7 +202,7 @@ describe('one line says what is wrong with', () => {
     [
       'a key like no other',
       'amplification: { colour: 2 }',
-      'run.yaml: amplification: unknown key colour; the keys are measure, case, threshold, reselect, selection, ratio, score, deviation, candidates, pooling, normalisedBiases, countDeadWeights, measureWeightDecay, apply',
+      'run.yaml: amplification: unknown key colour; the keys are measure, case, threshold, reselect, selection, ratio, score, deviation, candidates, pooling, normalisedBiases, countDeadWeights, measureWeightDecay, apply, response',
     ],
     [
       'a number that is text',
@@ -292,6 +294,36 @@ describe('one line says what is wrong with', () => {
       'an amplification that is neither map nor none',
       'amplification: non',
       'run.yaml: amplification: expected { measure, case, threshold, reselect } or none, got "non"; did you mean none?',
+    ],
+    [
+      'an unknown response',
+      'amplification: { response: frieze }',
+      'run.yaml: amplification.response: expected amplify, freeze or continuous, got "frieze"; did you mean freeze?',
+    ],
+    [
+      'frozen gradients',
+      'amplification: { response: freeze }',
+      'run.yaml: amplification.apply: expected learning-rate with response freeze, got gradient; without a gradient, momentum and weight decay would still move a layer',
+    ],
+    [
+      'frozen backpropagation',
+      'amplification: { response: freeze, apply: backpropagated }',
+      'run.yaml: amplification.apply: expected learning-rate with response freeze, got backpropagated; without a gradient, momentum and weight decay would still move a layer',
+    ],
+    [
+      'continuous factors of all layers behind a layer',
+      'amplification: { response: continuous, selection: all, apply: backpropagated }',
+      'run.yaml: amplification.apply: expected gradient or learning-rate with response continuous, got backpropagated; a layer would get the factors of all behind it too',
+    ],
+    [
+      'continuous factors for some layers only',
+      'amplification: { response: continuous }',
+      'run.yaml: amplification.selection: expected all with response continuous, which gives every candidate a factor of its own, got threshold; set selection: all',
+    ],
+    [
+      'a threshold that continuous factors cannot be measured by',
+      'amplification: { response: continuous, selection: all, threshold: 0 }',
+      'run.yaml: amplification.threshold: expected a threshold above 0 with response continuous, which divides z by it, got 0',
     ],
     [
       'a trust of 0',

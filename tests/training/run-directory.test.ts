@@ -14,7 +14,7 @@ beforeAll(() => {
   run.appendSelection(selection);
   run.appendEpoch(metrics, { epoch: 6, seconds: 12.5, imagesPerSecond: 320 });
   run.appendEpoch(
-    { ...metrics, epoch: 7, amplified: [], trainLoss: null, trainAccuracy: null },
+    { ...metrics, epoch: 7, amplified: [], reduced: [], trainLoss: null, trainAccuracy: null },
     { epoch: 7, seconds: 12, imagesPerSecond: 330 },
   );
   run.writeSummary({ name: 'run', epochs: 7 } as RunSummary);
@@ -35,7 +35,10 @@ it('metrics.csv has the columns and lines of metrics.jsonl', () => {
   const [header, ...rows] = text('metrics.csv').trimEnd().split('\n');
   const lines = text('metrics.jsonl').trimEnd().split('\n');
   expect(header.split(',')).toEqual(Object.keys(JSON.parse(lines[0])));
-  expect(rows).toEqual(['6,2,0.1,false,conv1 linear,2,1.25,0.5,1.5,0.375', '7,2,0.1,false,,2,,,1.5,0.375']);
+  expect(rows).toEqual([
+    '6,2,0.1,false,conv1 linear,conv2,2,1.25,0.5,1.5,0.375',
+    '7,2,0.1,false,,,2,,,1.5,0.375',
+  ]);
 });
 
 it('the log has every event in its order', () => {

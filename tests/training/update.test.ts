@@ -73,11 +73,12 @@ describe('update', () => {
         expected.weights[i] -= 0.1 * v;
       }
       for (let rank = 0; rank < worldSize; rank++) {
-        const segments = segmentsOf(graph, shardOf(length, rank, worldSize), {
-          amplified: chosen,
-          quantity: 'gradient',
-          factor: 2,
-        });
+        const segments = segmentsOf(
+          graph,
+          shardOf(length, rank, worldSize),
+          new Map(chosen.map((name) => [name, 2])),
+          'gradient',
+        );
         update(vectors, segments, sgd);
       }
       const difference = (a: Float32Array, b: Float32Array) =>
@@ -132,17 +133,26 @@ describe('one step from w = 2, v = 0.5 with a gradient of 3', () => {
   });
 });
 
-it('amplifies a single tensor by its name, on the gradient or on the rate', () => {
+it('scales a layer or a single tensor by its name, on the gradient or on the rate', () => {
   const graph = buildModel({ name: 'resnet8', width: 0.25, classes: 10 });
   const whole = shardOf(graph.parameterLength, 0, 1);
   const tensors = graph.layers.flatMap(({ parameters }) => parameters);
   for (const quantity of ['gradient', 'learning-rate'] as const) {
-    const segments = segmentsOf(graph, whole, { amplified: ['bn1.bias', 'conv1'], factor: 3, quantity });
-    const amplified = tensors.filter((_, i) =>
-      quantity === 'gradient' ? segments[i].gradientFactor === 3 : segments[i].rateFactor === 3,
-    );
-    expect(amplified.map(({ name }) => name)).toEqual(['conv1.weight', 'bn1.bias']);
-    for (const { gradientFactor, rateFactor } of segments) expect((gradientFactor * rateFactor) % 2).toBe(1);
+    const factors = new Map([
+      ['bn1.bias', 0],
+      ['conv1', 3],
+    ]);
+    const segments = segmentsOf(graph, whole, factors, quantity);
+    const [scaled, other] =
+      quantity === 'gradient'
+        ? (['gradientFactor', 'rateFactor'] as const)
+        : (['rateFactor', 'gradientFactor'] as const);
+    for (const [tensor, segment] of segments.entries()) {
+      const { name } = tensors[tensor];
+      expect(segment.tensor).toBe(tensor);
+      expect(segment[scaled], name).toBe(name === 'conv1.weight' ? 3 : name === 'bn1.bias' ? 0 : 1);
+      expect(segment[other], name).toBe(1);
+    }
   }
 });
 
@@ -151,12 +161,15 @@ it('sums the squared norms of the tensors of the reduced gradient over shards', 
   const gradients = [1, 2].map((salt) =>
     Float32Array.from({ length: graph.parameterLength }, (_, i) => Math.sin(i + salt)),
   );
-  const none = { amplified: [], factor: 1, quantity: 'gradient' } as const;
   const tensors = tensorsOf(graph);
   const parts = [0, 1, 2].map((rank) => {
     // What an earlier step left is replaced.
     const norms = new Float64Array(tensors.length).fill(7);
-    squaredNorms(gradients, segmentsOf(graph, shardOf(graph.parameterLength, rank, 3), none), norms);
+    squaredNorms(
+      gradients,
+      segmentsOf(graph, shardOf(graph.parameterLength, rank, 3), new Map(), 'gradient'),
+      norms,
+    );
     return norms;
   });
   const total = addUp(parts);

@@ -4,15 +4,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type Assembler, createAssembler } from '../../data/augmentation.ts';
 import { type Batch, IMAGE_CHANNELS, IMAGE_SIZE } from '../../data/dataset.ts';
+import type { LayerFactors } from '../../models/candidates.ts';
 import { sizeOf } from '../../models/graph.ts';
 import { type Liveness, liveness } from '../../models/liveness.ts';
-import type {
-  BackpropagatedAmplification,
-  EvaluationResult,
-  PassResult,
-  Replica,
-  ReplicaOptions,
-} from '../engine.ts';
+import type { EvaluationResult, PassResult, Replica, ReplicaOptions } from '../engine.ts';
 import type { Backend } from './backend.ts';
 import type { Map4D, Shape4D } from './kernels.ts';
 import { softmaxCrossEntropy } from './loss.ts';
@@ -59,11 +54,7 @@ export class TfjsReplica implements Replica {
     this.#assemble = createAssembler(options.normalisation);
   }
 
-  gradient(
-    passes: readonly Batch[],
-    batchSize: number,
-    amplification?: BackpropagatedAmplification,
-  ): PassResult {
+  gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
     this.#backend.activate();
     this.#options.gradient.fill(0);
     const total = { lossSum: 0, correct: 0 };
@@ -77,7 +68,7 @@ export class TfjsReplica implements Replica {
           weight: 1 / batchSize,
           smoothing: this.#options.labelSmoothing ?? 0,
         });
-        this.#backward(values, loss.gradient, pass, amplification);
+        this.#backward(values, loss.gradient, pass, backpropagated);
         total.lossSum += loss.lossSum;
         total.correct += loss.correct;
       }
@@ -129,12 +120,7 @@ export class TfjsReplica implements Replica {
     return softmaxCrossEntropy(logits.dataSync(), labels, classes, options);
   }
 
-  #backward(
-    values: Values,
-    logitGradient: Float32Array,
-    pass: Pass,
-    amplification?: BackpropagatedAmplification,
-  ): void {
+  #backward(values: Values, logitGradient: Float32Array, pass: Pass, backpropagated?: LayerFactors): void {
     const { nodes } = this.#options.graph;
     const samples = values.get(nodes.length - 2)!.shape[0];
     const logits = nodes[nodes.length - 2];
@@ -143,9 +129,8 @@ export class TfjsReplica implements Replica {
     ]);
     free(values, this.#liveness.afterBackward[nodes.length - 1]);
     for (const node of nodes.slice(1, -1).reverse()) {
-      if (amplification && node.layer && amplification.layers.has(node.layer.name)) {
-        multiply(gradients, node.index, amplification.factor);
-      }
+      const factor = node.layer && backpropagated?.get(node.layer.name);
+      if (factor !== undefined) multiply(gradients, node.index, factor);
       const dy = gradients.get(node.index)!;
       const step = {
         node,
