@@ -5,7 +5,7 @@
 
 /**
  * What the learning rate of a frozen layer is multiplied by. Its weights do not move by a bit, weight decay included; its
- * momentum goes on following the gradients, so that it is awake with the direction of the last steps and not with that
- * of the epoch it was frozen in; and the running statistics of a batch norm, which are no weights, are kept as ever.
+ * momentum goes on following the gradients, so that it sets out in the direction of the last steps and not in that of the
+ * step it was frozen at; and the running statistics of a batch norm, which are no weights, are kept as ever.
  */
 export const FROZEN = 0;

@@ -117,11 +117,13 @@ export function squaredNorms(
 ): void {
   norms.fill(0);
   for (const { range, tensor } of segments) {
+    let sum = 0;
     for (let start = range[0]; start < range[1]; start += BLOCK) {
       const size = Math.min(BLOCK, range[1] - start);
       reduce(parts, start, size);
-      for (let i = 0; i < size; i++) norms[tensor] += block[i] * block[i];
+      for (let i = 0; i < size; i++) sum += block[i] * block[i];
     }
+    norms[tensor] += sum;
   }
 }
 
