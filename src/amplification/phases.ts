@@ -1,4 +1,4 @@
-// What each epoch does: its phase, whether it is measured, whether the chosen layers are amplified in it.
+// What each epoch does: its phase, whether it is measured, whether the chosen layers are acted upon in it.
 
 import type { Phase } from '../config/schema.ts';
 
@@ -11,9 +11,9 @@ export interface EpochPlan {
   readonly entersPhase: boolean;
   /** S and A are gathered, and layers are chosen at the end. */
   readonly analysed: boolean;
-  /** The earlier choice ends before this epoch. */
-  readonly forgetsChoice: boolean;
-  /** On the gradients of the chosen layers; 1 where nothing is amplified. */
+  /** The choice of the last analysis is on; where not, an earlier one ends before this epoch. */
+  readonly acts: boolean;
+  /** The phase's, for the layers that are chosen in it. */
   readonly factor: number;
 }
 
@@ -51,7 +51,7 @@ export function planEpoch(
     learningRate: phase.learningRate,
     entersPhase,
     analysed: entering || again,
-    forgetsChoice: !amplify || entering,
-    factor: amplify && !entering ? phase.factor : 1,
+    acts: amplify && !entering,
+    factor: phase.factor,
   };
 }

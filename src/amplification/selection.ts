@@ -1,4 +1,4 @@
-// Which layers to amplify: z-scores over the candidate layers against a threshold (Algorithm 1), and the controls that
+// Which layers to act upon: z-scores over the candidate layers against a threshold (Algorithm 1), and the controls that
 // such a choice must be held against.
 
 import { draw, Stream } from '../random.ts';
@@ -9,6 +9,7 @@ import {
   noiseFloor,
   standardError,
 } from './directionality.ts';
+import { factorOf, type Response } from './response.ts';
 
 export interface SelectionRule {
   readonly measure: Measure;
@@ -28,6 +29,8 @@ export interface SelectionRule {
   readonly deviation: 'population' | 'sample';
   /** Whether a weight that never had a gradient counts in n of eq. (7). */
   readonly countDeadWeights: boolean;
+  /** What becomes of the layers that are taken. */
+  readonly response: Response;
 }
 
 export interface MeasuredLayer {
@@ -48,6 +51,8 @@ export interface LayerSelection {
   /** Of G under noise. */
   readonly standardError: number;
   readonly chosen: boolean;
+  /** What it is multiplied by until the next selection: 1 where it is not chosen, 0 where it is frozen. */
+  readonly factor: number;
 }
 
 /** One line of selections.jsonl. */
@@ -68,6 +73,8 @@ export interface SelectionContext {
   readonly seed: number;
   /** Of the run's selections, from 0. */
   readonly index: number;
+  /** The phase's. */
+  readonly factor: number;
 }
 
 /** Below this share of the largest value the spread is rounding, and z-scores would rank noise. */
@@ -104,7 +111,9 @@ export function select(
     rule.score === 'value' ? values : values.map((value, index) => (value - floor) / errors[index]);
   const { z, degenerate } = zScores(scores, rule.deviation);
   const taken = chooseByRule(rule, z, degenerate !== undefined);
-  const chosen = applySelection(rule, z, taken, context);
+  // A rate from z needs one.
+  const idle = degenerate !== undefined && rule.response === 'continuous';
+  const chosen = idle ? new Set<number>() : applySelection(rule, z, taken, context);
   return {
     epoch,
     ...recorded,
@@ -118,6 +127,7 @@ export function select(
       z: z[index],
       standardError: errors[index],
       chosen: chosen.has(index),
+      factor: chosen.has(index) ? factorOf(rule, z[index], context.factor) : 1,
     })),
     ...(degenerate && { degenerate }),
   };

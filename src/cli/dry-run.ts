@@ -3,6 +3,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { FROZEN } from '../amplification/freezing.ts';
 import { configDocument } from '../config/load.ts';
 import { type Config, documentOf } from '../config/schema.ts';
 import type { Seeds } from '../config/seeds.ts';
@@ -22,7 +23,7 @@ import { RunDirectory } from '../training/run-directory.ts';
 import { formatBytes, formatCount, formatMacs } from './format.ts';
 import { paint } from './paint.ts';
 import { formatTable } from './table.ts';
-import { axis, epochColumns, timeline } from './timeline.ts';
+import { axis, epochColumns, isActing, PHASE_BLOCKS, shownPhases, timeline } from './timeline.ts';
 
 /** First and last, from 1. */
 type EpochRange = readonly [first: number, last: number];
@@ -32,12 +33,12 @@ export interface PlannedPhase {
   readonly epochs: EpochRange;
   /** Of the first step of its first and of its last epoch. */
   readonly learningRate: readonly [first: number, last: number];
-  /** 1 where nothing is amplified. */
+  /** Of the chosen layers, and with response `continuous` the largest; 1 where nothing is changed. */
   readonly factor: number;
   /** The epochs at whose end layers are chosen. */
   readonly analyses: readonly number[];
   /** The epochs in which a choice is on, where there is one. */
-  readonly amplified: EpochRange | null;
+  readonly acting: EpochRange | null;
 }
 
 /** `--json` prints it. */
@@ -157,13 +158,13 @@ function plannedPhases(
       .slice(first - 1, endEpoch)
       .map((epoch, offset) => ({ ...epoch, epoch: first + offset }));
     const analyses = held.filter(({ phase }) => phase === 'analysis').map(({ epoch }) => epoch);
-    const acts = held.some(({ phase }) => phase === 'amplified');
+    const acts = held.find(({ phase }) => isActing(phase))?.phase;
     return {
       epochs: [first, endEpoch],
       learningRate: [held[0].learningRate, held[held.length - 1].learningRate],
-      factor: acts ? factor : 1,
+      factor: acts === 'frozen' ? FROZEN : acts ? factor : 1,
       analyses,
-      amplified: acts ? [analyses[0] + 1, endEpoch] : null,
+      acting: acts ? [analyses[0] + 1, endEpoch] : null,
     };
   });
 }
@@ -174,6 +175,8 @@ const TIMELINE_WIDTH = 75;
 export function describePlan(plan: RunPlan, config: Config, colours: boolean): string {
   const { epochs, phases, data, memory } = plan;
   const columns = epochColumns(epochs.length, TIMELINE_WIDTH);
+  const legend = shownPhases(epochs);
+  const [, , acting] = legend;
   const drawing = [timeline(columns, epochs, epochs.length), axis(columns, epochs, 0)];
   const table = formatTable(
     [
@@ -182,15 +185,15 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
       { title: 'learning rate' },
       { title: 'factor', align: 'right' },
       { title: 'analyses at the end of' },
-      { title: 'amplified epochs' },
+      { title: `${acting} epochs` },
     ],
-    phases.map(({ epochs, learningRate, factor, analyses, amplified }, index) => [
+    phases.map(({ epochs, learningRate, factor, analyses, acting: range }, index) => [
       String(index + 1),
       formatRange(epochs),
       [...new Set(learningRate.map((rate) => String(Number(rate.toPrecision(3)))))].join(' to '),
-      amplified ? String(factor) : '-',
+      range ? (acting === 'scaled' ? `up to ${factor}` : String(factor)) : '-',
       formatList(analyses),
-      amplified ? formatRange(amplified) : '-',
+      range ? formatRange(range) : '-',
     ]),
   );
   const source = data.synthetic ? 'synthetic' : data.missing ? 'official size' : 'found';
@@ -211,7 +214,7 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
   return [
     configDocument(config),
     ...drawing.map((spans) => paint(spans, colours).trimEnd()),
-    'plain ▂  analysis █  amplified ▅',
+    legend.map((phase) => `${phase} ${PHASE_BLOCKS[phase]}`).join('  '),
     '',
     table,
     '',

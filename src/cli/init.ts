@@ -80,6 +80,8 @@ weightDecay: 5.0e-4
 #nesterov: true
 #resetMomentum: true
 #clipNorm: 1
+# A learning rate for each weight tensor by the norms of its weights and gradient; schedules for it start far higher.
+#lars: { trust: 0.001 }
 #labelSmoothing: 0.1
 
 # Phases: [last epoch, learning rate, amplify, factor]. The first epoch of an amplifying phase is its analysis: it is
@@ -101,6 +103,9 @@ amplification:
   reselect: phase
   # threshold, or a control to compare with: random, inverted, all.
   selection: threshold
+  # What becomes of them: amplify by the phase's factor, or freeze (with apply: learning-rate), or continuous: a factor
+  # for every layer from its z-score (with selection: all).
+  response: amplify
 
 # Weights, order of the images, crops and flips, random selections and the images held out follow from it; one of them
 # from a seed of its own: weights, order, augmentation, selection or validation.

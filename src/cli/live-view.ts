@@ -1,12 +1,31 @@
 // The picture of a run on a terminal, as lines for a given size: phases, curves, chosen layers, progress. Pure: what
 // puts it on the terminal is live-reporter.ts.
 
+import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
 import type { EpochLine, EpochPhase, Progress, RunOutline } from '../training/reporter.ts';
 import { formatLearningRate, formatLoss, formatPercent } from './format.ts';
 import { cut, PHASE_COLOURS, type Span, widthOf } from './paint.ts';
-import { bar, figureParts, fitParts, outlineWords, type Part, phaseStyle } from './progress-line.ts';
-import { axis, type Column, curve, epochColumns, finite, PHASE_BLOCKS, timeline } from './timeline.ts';
+import {
+  bar,
+  chosenNames,
+  figureParts,
+  fitParts,
+  outlineWords,
+  type Part,
+  phaseStyle,
+  responseNote,
+} from './progress-line.ts';
+import {
+  axis,
+  type Column,
+  curve,
+  epochColumns,
+  finite,
+  PHASE_BLOCKS,
+  shownPhases,
+  timeline,
+} from './timeline.ts';
 
 export interface LiveState {
   readonly outline: RunOutline;
@@ -100,7 +119,7 @@ function allot(rows: number, validated: boolean) {
 
 function titleLine(outline: RunOutline, width: number): Line {
   const [name, ...words] = outlineWords(outline);
-  const legend = (['plain', 'analysis', 'amplified'] as const).flatMap((phase, index) => [
+  const legend = shownPhases(outline.epochs.map(({ phase }) => phase)).flatMap((phase, index) => [
     { text: `${index > 0 ? '  ' : ''}${PHASE_BLOCKS[phase]}`, style: PHASE_COLOURS[phase] },
     { text: ` ${phase}`, style: 'dim' } as const,
   ]);
@@ -178,8 +197,9 @@ function layerLines(state: LiveState, width: number, most: number): readonly Lin
     if (first === 0) return [];
     return [[label('layers'), { text: `chosen at the end of epoch ${first}`, style: 'dim' }]];
   }
-  const chosen = selection.layers.filter((layer) => layer.chosen).map(({ name }) => name);
-  const head = `${chosen.length} of ${selection.layers.length} chosen in epoch ${selection.epoch}`;
+  const chosen = chosenNames(selection);
+  const head = `${chosen.length} of ${selection.layers.length} chosen in epoch ${selection.epoch}${responseNote(selection)}`;
+  const style = PHASE_COLOURS[PARTICIPLES[selection.response]];
   const note = selection.degenerate ? `: ${selection.degenerate}` : '';
   const lines: Span[][] = [[{ text: head + note }]];
   for (const [index, name] of chosen.entries()) {
@@ -187,7 +207,7 @@ function layerLines(state: LiveState, width: number, most: number): readonly Lin
     const line = lines[lines.length - 1];
     // On the last line, room for `+12 more` unless this is the last name.
     const reserve = lines.length < most || left === 1 ? 0 : `  +${left - 1} more`.length;
-    const word = { text: name, style: 'magenta' } as const;
+    const word = { text: name, style };
     if (widthOf(line) + 2 + name.length + reserve <= width) {
       line.push({ text: '  ' }, word);
     } else if (lines.length < most) {

@@ -1,6 +1,6 @@
 // Pieces of terminal lines and their colours. Nothing here writes.
 
-export type Colour = 'cyan' | 'yellow' | 'magenta';
+export type Colour = 'cyan' | 'yellow' | 'magenta' | 'blue' | 'green';
 export type Style = Colour | 'dim' | 'bold' | `dim ${Colour}`;
 
 /** Text of characters one column wide, in one style. */
@@ -16,10 +16,18 @@ const CODES = {
   cyan: [36, 39],
   yellow: [33, 39],
   magenta: [35, 39],
+  blue: [34, 39],
+  green: [32, 39],
 } as const;
 
 /** The colours of the phases, the same wherever a phase is shown. */
-export const PHASE_COLOURS = { plain: 'cyan', analysis: 'yellow', amplified: 'magenta' } as const;
+export const PHASE_COLOURS = {
+  plain: 'cyan',
+  analysis: 'yellow',
+  amplified: 'magenta',
+  frozen: 'blue',
+  scaled: 'green',
+} as const;
 
 export function paint(spans: readonly Span[], colours: boolean): string {
   return spans.map((span) => (colours ? paintSpan(span) : span.text)).join('');

@@ -1,5 +1,6 @@
 // What one line says of a run: the progress, a complete epoch, an analysis. For the reporters to lay out.
 
+import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
 import type { EpochLine, Progress, RunOutline } from '../training/reporter.ts';
 import { formatDuration, formatLearningRate, formatLoss, formatPercent, formatRate } from './format.ts';
@@ -70,13 +71,23 @@ export function epochParts(line: EpochLine, aligned: boolean): readonly Part[] {
 
 export function describeSelection(selection: Selection): string {
   const { epoch, measure, case: rule, threshold, layers, degenerate } = selection;
-  const chosen = layers.filter((layer) => layer.chosen);
+  const chosen = chosenNames(selection);
   const condition = rule === 1 ? `z > ${threshold}` : `|z| > ${threshold}`;
   const mode = selection.selection === 'threshold' ? '' : ` (${selection.selection})`;
-  const head = `epoch ${epoch} analysis: ${chosen.length} of ${layers.length} layers chosen by ${measure}, ${condition}${mode}`;
+  const head = `epoch ${epoch} analysis: ${chosen.length} of ${layers.length} layers chosen by ${measure}, ${condition}${mode}${responseNote(selection)}`;
   if (degenerate) return `${head} (no z-scores: ${degenerate})`;
-  return chosen.length === 0 ? head : `${head}: ${chosen.map(({ name }) => name).join(' ')}`;
+  return chosen.length === 0 ? head : `${head}: ${chosen.join(' ')}`;
 }
+
+/** With their factors, `conv1 ×1.62`, where each has its own. */
+export const chosenNames = ({ layers, response }: Selection): readonly string[] =>
+  layers
+    .filter((layer) => layer.chosen)
+    .map(({ name, factor }) => (response === 'continuous' ? `${name} ×${factor.toPrecision(3)}` : name));
+
+/** What becomes of the chosen layers, where that is not amplification. */
+export const responseNote = ({ response }: Selection): string =>
+  response === 'amplify' ? '' : `, ${PARTICIPLES[response]}`;
 
 /** What is trained on what, the run's name first. */
 export function outlineWords({ name, model, dataset, devices, batchSize }: RunOutline): readonly string[] {

@@ -1,14 +1,22 @@
 // The epochs of a run side by side on some columns, and curves over them: all drawn on the same columns, so that
 // a bend stands below the phase that made it.
 
-import type { EpochPhase } from '../training/reporter.ts';
+import type { ActingPhase, EpochPhase } from '../training/reporter.ts';
 import { joinSpans, PHASE_COLOURS, type Span } from './paint.ts';
 
 /** The epochs that a column stands for; null between two epochs. */
 export type Column = { readonly first: number; readonly last: number } | null;
 
 /** Readable without colours too: the higher, the more is done to the gradients. */
-export const PHASE_BLOCKS = { plain: '▂', analysis: '█', amplified: '▅' } as const;
+export const PHASE_BLOCKS = { plain: '▂', analysis: '█', amplified: '▅', frozen: '▁', scaled: '▄' } as const;
+
+/** Whether chosen layers are acted upon in it. */
+export const isActing = (phase: EpochPhase): phase is ActingPhase =>
+  phase !== 'plain' && phase !== 'analysis';
+
+/** The phases that a legend explains; what is done to chosen layers is the same in a whole run. */
+export const shownPhases = (phases: readonly EpochPhase[]) =>
+  ['plain', 'analysis', phases.find(isActing) ?? 'amplified'] as const;
 
 const EIGHTHS = ' ▁▂▃▄▅▆▇█';
 
@@ -28,7 +36,8 @@ export function columnPhase(column: Column, phases: readonly EpochPhase[]): Epoc
   if (!column) return undefined;
   const held = phases.slice(column.first - 1, column.last);
   if (held.includes('analysis')) return 'analysis';
-  return held.filter((phase) => phase === 'amplified').length * 2 > held.length ? 'amplified' : 'plain';
+  const acting = held.filter(isActing);
+  return acting.length * 2 > held.length ? acting[0] : 'plain';
 }
 
 /** One line: every epoch in the colour and height of its phase, dim from `current` on. */

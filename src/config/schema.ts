@@ -63,6 +63,8 @@ export interface AmplificationSettings {
   readonly measureWeightDecay: boolean;
   /** What is multiplied: the weight gradient, the learning rate, or the gradient that arrives at a layer's output. */
   readonly apply: 'gradient' | 'learning-rate' | 'backpropagated';
+  /** By what: the phase's factor; 0; or a factor from each layer's z; see src/amplification/response.ts. */
+  readonly response: 'amplify' | 'freeze' | 'continuous';
 }
 
 export type LayerKind = (typeof LAYER_KINDS)[number];
@@ -100,6 +102,8 @@ export interface Config {
   readonly weightDecay: number;
   /** Largest Euclidean norm of the reduced gradient; without it no clipping. */
   readonly clipNorm?: number;
+  /** Layer-wise adaptive rates; see src/training/lars.ts. */
+  readonly lars?: { readonly trust: number; readonly epsilon: number };
   /** Share of the target that is spread evenly over the classes: 0..1, below 1. */
   readonly labelSmoothing: number;
   readonly schedule: readonly Phase[];
@@ -123,6 +127,7 @@ const SCORES = ['value', 'significance'] as const;
 const DEVIATIONS = ['population', 'sample'] as const;
 const POOLINGS = ['layer', 'weight', 'tensor'] as const;
 const APPLICATIONS = ['gradient', 'learning-rate', 'backpropagated'] as const;
+const RESPONSES = ['amplify', 'freeze', 'continuous'] as const;
 export const LAYER_KINDS = ['conv2d', 'batchNorm', 'linear'] as const;
 const SEED_LIMIT = 2 ** 32 - 1;
 
@@ -208,6 +213,7 @@ const amplificationMap = closedMap('{ measure, case, threshold, reselect }', {
   countDeadWeights: flag().default(true),
   measureWeightDecay: flag().default(false),
   apply: oneOf(APPLICATIONS).default('gradient'),
+  response: oneOf(RESPONSES).default('amplify'),
 });
 const amplification = z.union([z.literal('none'), amplificationMap], {
   error: expected('{ measure, case, threshold, reselect } or none', { names: ['none'] }),
@@ -246,6 +252,7 @@ const seeds = closedMap('{ weights, order, augmentation, selection, validation }
 const momentumError = expected('a number from 0 to below 1');
 const labelSmoothingError = expected('a number from 0 to below 1');
 const weightDecayError = expected('a number of at least 0');
+const epsilonError = expected('a number of at least 0');
 const nameError = expected('a name of letters, digits, dots, dashes and underscores');
 const dataDirError = expected('the path of a folder');
 
@@ -279,6 +286,10 @@ export const documentSchema = closedMap('a map of keys', {
   resetMomentum: flag().default(false),
   weightDecay: z.number({ error: weightDecayError }).min(0, { error: weightDecayError }).default(5e-4),
   clipNorm: positiveNumber('a norm').optional(),
+  lars: closedMap('{ trust, epsilon }', {
+    trust: positiveNumber('a trust coefficient').default(1e-3),
+    epsilon: z.number({ error: epsilonError }).min(0, { error: epsilonError }).default(1e-8),
+  }).optional(),
   labelSmoothing: z
     .number({ error: labelSmoothingError })
     .min(0, { error: labelSmoothingError })
@@ -301,7 +312,7 @@ export type ConfigDocument = z.output<typeof documentSchema>;
 
 /** The checks that look at more than one value. */
 function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: PropertyKey[]; message: string }> {
-  const { schedule, devices, batchSize, microBatch, dumpGradients, nesterov, momentum, amplification } =
+  const { schedule, devices, batchSize, microBatch, dumpGradients, nesterov, momentum, lars, amplification } =
     document;
   if (nesterov && momentum === 0) {
     yield {
@@ -333,6 +344,16 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
       };
     }
   }
+  if (amplification !== 'none' && amplification.response !== 'amplify') {
+    yield* problemsOfResponse(amplification);
+  }
+  if (lars && amplification !== 'none' && amplification.apply === 'backpropagated') {
+    yield {
+      path: ['amplification', 'apply'],
+      message:
+        'expected gradient or learning-rate beside lars, got backpropagated; lars divides by the norms of the gradients, and so would undo it',
+    };
+  }
   for (let index = 1; index < schedule.length; index++) {
     const [before, end] = [schedule[index - 1][0], schedule[index][0]];
     if (end > before) continue;
@@ -361,6 +382,42 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
       path: ['dumpGradients'],
       message: `expected a first step that is not after the last, got ${show(dumpGradients)}`,
     };
+  }
+}
+
+/** What makes no sense beside a response of its own. */
+function* problemsOfResponse({
+  response,
+  apply,
+  selection,
+  threshold,
+}: AmplificationSettings): Generator<{ path: PropertyKey[]; message: string }> {
+  if (response === 'freeze' && apply !== 'learning-rate') {
+    yield {
+      path: ['amplification', 'apply'],
+      message: `expected learning-rate with response freeze, got ${apply}; without a gradient, momentum and weight decay would still move a layer`,
+    };
+  }
+  if (response === 'continuous') {
+    if (apply === 'backpropagated') {
+      yield {
+        path: ['amplification', 'apply'],
+        message:
+          'expected gradient or learning-rate with response continuous, got backpropagated; a layer would get the factors of all behind it too',
+      };
+    }
+    if (selection !== 'all') {
+      yield {
+        path: ['amplification', 'selection'],
+        message: `expected all with response continuous, which gives every candidate a factor of its own, got ${selection}; set selection: all`,
+      };
+    }
+    if (threshold <= 0) {
+      yield {
+        path: ['amplification', 'threshold'],
+        message: `expected a threshold above 0 with response continuous, which divides z by it, got ${threshold}`,
+      };
+    }
   }
 }
 

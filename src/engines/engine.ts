@@ -1,6 +1,7 @@
 // What an engine offers: a replica of a graph on one device that computes gradients and evaluates.
 
 import { type Batch, IMAGE_CHANNELS, IMAGE_SIZE, type Normalisation } from '../data/dataset.ts';
+import type { LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 
 export interface ReplicaOptions {
@@ -36,13 +37,6 @@ export function checkReplicaOptions({ graph, parameters, gradient, statistics }:
   }
 }
 
-/** Amplification inside the reverse sweep. */
-export interface BackpropagatedAmplification {
-  /** Names of layers: what arrives at their output is multiplied before they, and all behind them, use it. */
-  readonly layers: ReadonlySet<string>;
-  readonly factor: number;
-}
-
 /** Sums over the samples of a call, so that calls and workers can be added up. */
 export interface PassResult {
   /** Sum of the samples' cross-entropy, in nats. */
@@ -63,12 +57,11 @@ export interface Replica {
    * Overwrites the gradient vector with the sum over `passes` of (pass size / batchSize) * gradient of the pass's
    * mean loss. Batch norm takes its statistics over each pass, and updates the running ones after each. No passes:
    * a zero gradient.
+   *
+   * @param backpropagated by name of layer, what is multiplied into that which arrives at its output, before the layer
+   * and all behind it use it.
    */
-  gradient(
-    passes: readonly Batch[],
-    batchSize: number,
-    amplification?: BackpropagatedAmplification,
-  ): PassResult;
+  gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult;
 
   /** One forward pass with the running statistics. */
   evaluate(batch: Batch): EvaluationResult;

@@ -22,6 +22,9 @@ export interface Candidate {
   readonly amplified: readonly Parameter[];
 }
 
+/** What candidates are multiplied by, by their names; where there is none, 1. */
+export type LayerFactors = ReadonlyMap<string, number>;
+
 /**
  * In the order of the layers. With pooling `layer`, weight and bias (gamma and beta) of a layer make one value; with
  * `weight` the weight's stands for the layer; with `tensor` every tensor is a candidate by itself. The bias of a

@@ -19,8 +19,6 @@ export class AbortedError extends Error {
 
 export interface ControlBuffers {
   readonly words: Int32Array;
-  /** By rank: that worker's part of the gradient's squared norm. */
-  readonly squaredNorms: Float64Array;
   readonly progress: Float64Array;
 }
 
@@ -35,7 +33,6 @@ export interface WorkerProgress {
 export function createControlBuffers(worldSize: number): ControlBuffers {
   return {
     words: new Int32Array(new SharedArrayBuffer(4 * (FLAGS + worldSize))),
-    squaredNorms: new Float64Array(new SharedArrayBuffer(8 * worldSize)),
     progress: new Float64Array(new SharedArrayBuffer(8 * PROGRESS_FIELDS * worldSize)),
   };
 }
@@ -43,12 +40,10 @@ export function createControlBuffers(worldSize: number): ControlBuffers {
 export class Control {
   readonly worldSize: number;
   readonly #words: Int32Array;
-  readonly #squaredNorms: Float64Array;
   readonly #progress: Float64Array;
 
-  constructor({ words, squaredNorms, progress }: ControlBuffers) {
+  constructor({ words, progress }: ControlBuffers) {
     this.#words = words;
-    this.#squaredNorms = squaredNorms;
     this.#progress = progress;
     this.worldSize = words.length - FLAGS;
   }
@@ -112,16 +107,6 @@ export class Control {
       if (Atomics.load(this.#words, FLAGS + rank)) return true;
     }
     return false;
-  }
-
-  /** Behind the first barrier of a step; a barrier lies between this and reading the sum. */
-  setSquaredNorm(rank: number, squaredNorm: number): void {
-    this.#squaredNorms[rank] = squaredNorm;
-  }
-
-  /** Summed in rank order, so that all workers get the same number. */
-  get squaredNorm(): number {
-    return this.#squaredNorms.reduce((sum, part) => sum + part, 0);
   }
 
   report(rank: number, { steps, samples, lossSum, correct }: WorkerProgress): void {

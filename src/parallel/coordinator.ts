@@ -4,7 +4,8 @@
 import { readFileSync } from 'node:fs';
 import { addSums } from '../amplification/directionality.ts';
 import { type EpochPlan, lastEpoch, planEpoch } from '../amplification/phases.ts';
-import { type Selection, select } from '../amplification/selection.ts';
+import { PARTICIPLES } from '../amplification/response.ts';
+import { type Selection, type SelectionContext, select } from '../amplification/selection.ts';
 import { configDocument } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
@@ -12,7 +13,7 @@ import type { Dataset } from '../data/dataset.ts';
 import type { EvaluatedPart } from '../data/partition.ts';
 import { stepCount } from '../data/sampling.ts';
 import { chooseEngine } from '../engines/index.ts';
-import { type Candidate, candidatesOf } from '../models/candidates.ts';
+import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
@@ -68,8 +69,8 @@ interface RunState {
   /** Of the complete epochs. */
   readonly history: EpochMetrics[];
   readonly selections: Selection[];
-  /** Names of the candidates chosen at the last analysis of the phase. */
-  chosen: readonly string[];
+  /** Of the candidates chosen at the last analysis of the phase; empty where nothing is changed. */
+  factors: LayerFactors;
   /** Steps taken in the epoch behind the complete ones. */
   stepsIntoEpoch: number;
   trainingSeconds: number;
@@ -137,7 +138,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const state: RunState = {
       history: [],
       selections: [],
-      chosen: [],
+      factors: new Map(),
       stepsIntoEpoch: 0,
       trainingSeconds: 0,
     };
@@ -161,14 +162,14 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const started = performance.now();
   const epoch = state.history.length + 1;
   const plan = planEpoch(config.schedule, reselection(config), epoch);
-  if (plan.forgetsChoice) state.chosen = [];
+  if (!plan.acts) state.factors = new Map();
   if (plan.entersPhase && config.resetMomentum) store.velocity.fill(0);
-  const { factor, analysed } = plan;
+  const { analysed } = plan;
   const learningRate = firstRateOf(config, dataset, plan);
-  const amplified = state.chosen;
-  const phase = phaseOf(plan, amplified);
+  const { factors } = state;
+  const phase = phaseOf(config, plan, factors.size > 0);
 
-  const order = { epoch, learningRate: plan.learningRate, amplified, factor, analysed };
+  const order = { epoch, learningRate: plan.learningRate, factors, analysed };
   const trained = await meter.during(epoch, phase, () => workers.all((worker) => worker.train(order)));
   averageStatistics(store);
   const trainingSeconds = secondsSince(started);
@@ -185,9 +186,12 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const tested = await evaluate('test');
   if (signal?.aborted) return;
   if (analysed) {
-    const selection = await choose(run, { epoch, iterations, index: state.selections.length });
+    const { factor } = plan;
+    const selection = await choose(run, { epoch, iterations, index: state.selections.length, factor });
     state.selections.push(selection);
-    state.chosen = selection.layers.filter((layer) => layer.chosen).map(({ name }) => name);
+    state.factors = new Map(
+      selection.layers.flatMap(({ name, factor }) => (factor === 1 ? [] : [[name, factor]])),
+    );
     directory.appendSelection(selection);
     reporter.selection(selection);
   }
@@ -199,7 +203,8 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
     phase: plan.phase,
     learningRate,
     analysed,
-    amplified,
+    amplified: [...factors].flatMap(([name, factor]) => (factor > 1 ? [name] : [])),
+    reduced: [...factors].flatMap(([name, factor]) => (factor < 1 ? [name] : [])),
     skippedSteps: skipped,
     trainLoss,
     trainAccuracy,
@@ -222,10 +227,7 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
 }
 
 /** Ranks the candidates by what the workers' shards sum up to. */
-async function choose(
-  run: Run,
-  where: { epoch: number; iterations: number; index: number },
-): Promise<Selection> {
+async function choose(run: Run, where: Omit<SelectionContext, 'seed'>): Promise<Selection> {
   const { config, graph, workers } = run;
   if (config.amplification === 'none')
     throw new Error('expected no analysis in a run that amplifies nothing');
@@ -289,8 +291,8 @@ export function outline(config: Config, dataset: TrainingSize, name: string): Ru
   const { model, devices, batchSize, validation, schedule } = config;
   const epochs = Array.from({ length: lastEpoch(schedule) }, (_, index) => {
     const plan = planEpoch(schedule, reselection(config), index + 1);
-    const phase: EpochPhase = plan.analysed ? 'analysis' : plan.factor === 1 ? 'plain' : 'amplified';
-    return { phase, learningRate: firstRateOf(config, dataset, plan) };
+    const acts = plan.acts && changesLayers(config, plan.factor);
+    return { phase: phaseOf(config, plan, acts), learningRate: firstRateOf(config, dataset, plan) };
   });
   return { name, model: model.name, dataset: config.dataset, devices, batchSize, validation, epochs };
 }
@@ -306,10 +308,14 @@ function firstRateOf(config: Config, dataset: TrainingSize, { epoch, learningRat
   return learningRateOf(config, learningRate, { epoch, step: 0, stepsPerEpoch });
 }
 
-function phaseOf(plan: EpochPlan, amplified: readonly string[]): EpochPhase {
-  if (plan.analysed) return 'analysis';
-  return amplified.length > 0 && plan.factor !== 1 ? 'amplified' : 'plain';
+function phaseOf({ amplification }: Config, { analysed }: EpochPlan, acts: boolean): EpochPhase {
+  if (analysed) return 'analysis';
+  return acts && amplification !== 'none' ? PARTICIPLES[amplification.response] : 'plain';
 }
+
+/** Whether a choice in a phase of this factor can change anything. */
+const changesLayers = ({ amplification }: Config, factor: number): boolean =>
+  factor !== 1 || (amplification !== 'none' && amplification.response === 'freeze');
 
 function divergedIn(epoch: number, step: number): DivergedError {
   return new DivergedError(

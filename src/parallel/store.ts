@@ -5,6 +5,8 @@ import type { DirectionAccumulators } from '../amplification/directionality.ts';
 import type { Config } from '../config/schema.ts';
 import type { Graph } from '../models/graph.ts';
 import { initialStatistics } from '../models/initialise.ts';
+import type { TensorNorms } from '../training/lars.ts';
+import { tensorsOf } from '../training/update.ts';
 
 /** Views of SharedArrayBuffers: posted to a worker, they stay the same memory. Vectors are laid out by the graph. */
 export interface ParameterStore {
@@ -16,6 +18,8 @@ export interface ParameterStore {
   readonly gradients: readonly Float32Array[];
   /** By rank, running statistics of the batch norms; equal for all ranks after `averageStatistics`. */
   readonly statistics: readonly Float32Array[];
+  /** By rank, what its shard adds to the squared norms of the tensors: written and read around a barrier of their own. */
+  readonly norms: readonly TensorNorms[];
   /** S and A, for runs that amplify; each worker writes its own shard. One pair for all analyses of a run. */
   readonly accumulators?: DirectionAccumulators;
 }
@@ -23,16 +27,20 @@ export interface ParameterStore {
 export const sharedFloat32 = (length: number): Float32Array =>
   new Float32Array(new SharedArrayBuffer(4 * length));
 
+const sharedFloat64 = (length: number): Float64Array => new Float64Array(new SharedArrayBuffer(8 * length));
+
 /** A store of zeros but for the running statistics; the workers draw the weights (`Trainer.create`). */
 export function createStore(graph: Graph, { devices, amplification }: Config): ParameterStore {
   const vector = () => sharedFloat32(graph.parameterLength);
   const statistics = devices.map(() => sharedFloat32(graph.statisticsLength));
   for (const values of statistics) values.set(initialStatistics(graph));
+  const tensors = tensorsOf(graph).length;
   return {
     weights: vector(),
     velocity: vector(),
     gradients: devices.map(vector),
     statistics,
+    norms: devices.map(() => ({ weights: sharedFloat64(tensors), gradient: sharedFloat64(tensors) })),
     ...(amplification !== 'none' && { accumulators: { S: vector(), A: vector() } }),
   };
 }
@@ -40,7 +48,8 @@ export function createStore(graph: Graph, { devices, amplification }: Config): P
 /** Bytes of a run's store. */
 export function storeBytes(graph: Graph, { devices, amplification }: Config): number {
   const vectors = 2 + devices.length + (amplification === 'none' ? 0 : 2);
-  return 4 * (vectors * graph.parameterLength + devices.length * graph.statisticsLength);
+  const norms = 16 * tensorsOf(graph).length;
+  return 4 * vectors * graph.parameterLength + devices.length * (4 * graph.statisticsLength + norms);
 }
 
 /** Replaces every worker's running statistics by their mean. Only while no worker is in a step. */

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addSums, type DirectionSums, directionSums, NO_SUMS } from '../amplification/directionality.ts';
-import type { Config } from '../config/schema.ts';
+import type { AmplificationSettings, Config } from '../config/schema.ts';
 import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { type EvaluatedPart, type Partition, partition } from '../data/partition.ts';
@@ -11,19 +11,23 @@ import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../da
 import type { Engine, PassResult, Replica } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
 import { threadsPerWorker } from '../engines/torch/threads.ts';
-import { type Candidate, candidatesOf } from '../models/candidates.ts';
+import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fillInitialParameters } from '../models/initialise.ts';
+import { localRates } from '../training/lars.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import {
+  addUp,
   allFinite,
   clipFactor,
   intersect,
   type Segment,
   segmentsOf,
   shardOf,
-  squaredNorm,
+  squaredNorms,
+  tensorsOf,
+  type UpdateOptions,
   update,
 } from '../training/update.ts';
 import { Control, type ControlBuffers } from './control.ts';
@@ -46,9 +50,8 @@ export interface EpochOrder {
   readonly epoch: number;
   /** Of the epoch's phase; a curve in the config takes its place, step by step. */
   readonly learningRate: number;
-  /** Names of the layers whose gradients are multiplied by `factor`. */
-  readonly amplified: readonly string[];
-  readonly factor: number;
+  /** Of the candidates that an earlier analysis chose. */
+  readonly factors: LayerFactors;
   /** The accumulators, cleared at the epoch's first step, see its gradients. */
   readonly analysed: boolean;
   /** Steps of the epoch, from 0, end excluded; all of them if absent. */
@@ -68,8 +71,10 @@ export interface EpochSums extends PassResult {
   readonly diverged: boolean;
 }
 
-/** How the update amplifies and measures; of no consequence where nothing is. */
-function updateSettings({ amplification }: Config) {
+/** What the factors are of, and what the update measures; of no consequence where nothing is. */
+function updateSettings({
+  amplification,
+}: Config): Pick<AmplificationSettings, 'apply' | 'measureWeightDecay'> {
   return amplification === 'none' ? { apply: 'gradient', measureWeightDecay: false } : amplification;
 }
 
@@ -129,16 +134,14 @@ export class Trainer {
     const control = this.#control;
     const { epoch } = order;
     const accumulators = order.analysed ? store.accumulators : undefined;
-    const { amplified, factor } = order;
     const { momentum, weightDecay, nesterov } = config;
     const { apply, measureWeightDecay } = updateSettings(config);
-    const backpropagated = apply === 'backpropagated' ? { layers: new Set(amplified), factor } : undefined;
+    const backpropagated = apply === 'backpropagated' ? order.factors : undefined;
     const shard = shardOf(this.#graph.parameterLength, rank, control.worldSize);
-    const segments = segmentsOf(this.#graph, shard, {
-      amplified,
-      factor: backpropagated ? 1 : factor,
-      quantity: apply === 'learning-rate' ? 'learning-rate' : 'gradient',
-    });
+    const segments =
+      apply === 'backpropagated'
+        ? segmentsOf(this.#graph, shard, new Map(), 'gradient')
+        : segmentsOf(this.#graph, shard, order.factors, apply);
     const samples = epochOrder(config.seeds.order, epoch, this.#partition.training.indices);
     const samplesPerStep = config.batchSize * config.accumulate;
     const stepsPerEpoch = stepCount(samples.length, samplesPerStep);
@@ -165,12 +168,12 @@ export class Trainer {
       } else {
         this.#skippedInARow = 0;
         this.#record((epoch - 1) * stepsPerEpoch + step + 1);
-        const clipScale = this.#clipScale(segments);
+        const scales = this.#scales(segments);
         const learningRate = learningRateOf(config, order.learningRate, { epoch, step, stepsPerEpoch });
         const { weights, velocity, gradients } = store;
         update({ weights, velocity, gradients, accumulators }, segments, {
           ...{ learningRate, momentum, weightDecay, nesterov },
-          ...{ clipScale, measureWeightDecay },
+          ...{ measureWeightDecay, ...scales },
         });
         sums.lossSum += result.lossSum;
         sums.correct += result.correct;
@@ -240,13 +243,23 @@ export class Trainer {
     );
   }
 
-  /** What clipping leaves of this step's gradient; one more barrier where it is on. */
-  #clipScale(segments: readonly Segment[]): number {
+  /** What clipping and LARS make of this step: they look at whole tensors, so one more barrier where either is on. */
+  #scales(segments: readonly Segment[]): Pick<UpdateOptions, 'clipScale' | 'localRates'> {
     const { rank, config, store } = this.#setup;
-    if (config.clipNorm === undefined) return 1;
-    this.#control.setSquaredNorm(rank, squaredNorm(store.gradients, segments));
+    const { clipNorm, lars, weightDecay } = config;
+    if (clipNorm === undefined && !lars) return { clipScale: 1 };
+    squaredNorms(store.gradients, segments, store.norms[rank].gradient);
+    if (lars) squaredNorms([store.weights], segments, store.norms[rank].weights);
     this.#control.barrier();
-    return clipFactor(this.#control.squaredNorm, config.clipNorm);
+    const gradient = addUp(store.norms.map((norms) => norms.gradient));
+    const clipScale = clipNorm === undefined ? 1 : clipFactor(gradient, clipNorm);
+    if (!lars) return { clipScale };
+    const weights = addUp(store.norms.map((norms) => norms.weights));
+    const tensors = tensorsOf(this.#graph);
+    return {
+      clipScale,
+      localRates: localRates(tensors, { weights, gradient }, { ...lars, weightDecay, clipScale }),
+    };
   }
 
   /** `dumpGradients`: rank 0 writes the reduced gradient of a step as raw float32. Between the barriers of a step. */

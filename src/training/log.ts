@@ -46,24 +46,26 @@ export class RunLog {
   }
 
   epoch(
-    { epoch, phase, learningRate, analysed, amplified, ...metrics }: EpochMetrics,
+    { epoch, phase, learningRate, analysed, amplified, reduced, ...metrics }: EpochMetrics,
     timings: EpochTimings,
   ): void {
     const { skippedSteps, ...losses } = metrics;
     const { seconds, imagesPerSecond } = timings;
     if (skippedSteps > 0) this.#write('warning', 'skipped-steps', { epoch, steps: skippedSteps });
     this.#write('info', 'epoch', {
-      ...{ epoch, phase, learningRate, analysed, amplifiedLayers: amplified.length },
+      ...{ epoch, phase, learningRate, analysed },
+      ...{ amplifiedLayers: amplified.length, reducedLayers: reduced.length },
       ...{ ...losses, seconds, imagesPerSecond },
     });
   }
 
-  /** Without z-scores, or where no layer is chosen, the phase will not amplify anything: a warning. */
-  selection({ epoch, layers, degenerate }: Selection): void {
+  /** Without z-scores, or where no layer is chosen, the epochs until the next will be plain: a warning. */
+  selection({ epoch, response, layers, degenerate }: Selection): void {
     const chosen = layers.filter((layer) => layer.chosen).map(({ name }) => name);
     const level = chosen.length === 0 ? 'warning' : 'info';
     this.#write(level, 'selection', {
       epoch,
+      response,
       candidates: layers.length,
       chosen,
       ...(degenerate && { degenerate }),

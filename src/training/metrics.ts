@@ -12,8 +12,10 @@ export interface EpochMetrics {
   readonly learningRate: number;
   /** Whether S and A were gathered. */
   readonly analysed: boolean;
-  /** Names of the layers whose gradients were multiplied. */
+  /** Names of the candidates whose factor was above 1; the factors are in selections.jsonl. */
   readonly amplified: readonly string[];
+  /** Those whose factor was below 1: slowed, or with a factor of 0 frozen. */
+  readonly reduced: readonly string[];
   /** Steps without an update, for a gradient that was not finite. */
   readonly skippedSteps: number;
   /** Mean cross-entropy in nats over the epoch's training samples as they were seen; null if all were skipped. */

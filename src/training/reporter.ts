@@ -1,9 +1,13 @@
 // What a run tells whoever watches it. The command line shows it; tests and other programs may do as they like.
 
+import type { PARTICIPLES, Response } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
 
-/** What an epoch is: as it is, measured as well, or with the gradients of chosen layers multiplied. */
-export type EpochPhase = 'plain' | 'analysis' | 'amplified';
+/** What is done to chosen layers in an epoch. */
+export type ActingPhase = (typeof PARTICIPLES)[Response];
+
+/** What an epoch is: as it is, measured as well, or one in which chosen layers are acted upon. */
+export type EpochPhase = 'plain' | 'analysis' | ActingPhase;
 
 /** What is known of a run before its first epoch. */
 export interface RunOutline {
@@ -14,7 +18,7 @@ export interface RunOutline {
   readonly batchSize: number;
   /** Images that are held out and evaluated every epoch; 0: none. */
   readonly validation: number;
-  /** Epoch 1, 2, ... as planned. One that is planned as amplified is plain where no layer is chosen for it. */
+  /** Epoch 1, 2, ... as planned. One in which chosen layers would be acted upon is plain where there are none. */
   readonly epochs: readonly { readonly phase: EpochPhase; readonly learningRate: number }[];
 }
 

@@ -1,6 +1,7 @@
 // What TensorBoard shows of a run: scalars an epoch, and histograms and the chosen layers at analyses. The step of
 // everything is the epoch.
 
+import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
 import type { Summary } from './event.ts';
 import { EventFile } from './event-file.ts';
@@ -41,6 +42,7 @@ export function epochScalars(metrics: EpochMetrics, imagesPerSecond: number): re
     images_per_second: imagesPerSecond,
     skipped_steps: metrics.skippedSteps,
     amplified_layers: metrics.amplified.length,
+    reduced_layers: metrics.reduced.length,
   };
   return Object.entries(values).flatMap(([tag, value]) =>
     value === null ? [] : [{ kind: 'scalar', tag, value } as const],
@@ -48,18 +50,18 @@ export function epochScalars(metrics: EpochMetrics, imagesPerSecond: number): re
 }
 
 /** Histograms over the candidate layers, without what is not finite, and a table of the chosen ones. */
-export function selectionSummaries({ layers, degenerate }: Selection): readonly Summary[] {
+export function selectionSummaries({ layers, response, degenerate }: Selection): readonly Summary[] {
   const histograms = (['z', 'G', 'Gprime'] as const).flatMap((name) => {
     const values = layers.map((layer) => layer[name]).filter(Number.isFinite);
     return values.length === 0 ? [] : [{ kind: 'histogram', tag: `layers/${name}`, values } as const];
   });
   const chosen = layers.filter((layer) => layer.chosen);
-  const title = `**${chosen.length} of ${layers.length}** layers chosen${degenerate ? ` (no z-scores: ${degenerate})` : ''}`;
+  const title = `**${chosen.length} of ${layers.length}** layers chosen to be ${PARTICIPLES[response]}${degenerate ? ` (no z-scores: ${degenerate})` : ''}`;
   const rows = chosen.map(
-    ({ name, kind, z, G, Gprime }) =>
-      `| ${name} | ${kind} | ${z.toFixed(3)} | ${G.toFixed(4)} | ${Gprime.toFixed(4)} |`,
+    ({ name, kind, z, G, Gprime, factor }) =>
+      `| ${name} | ${kind} | ${z.toFixed(3)} | ${G.toFixed(4)} | ${Gprime.toFixed(4)} | ${factor.toFixed(3)} |`,
   );
-  const table = ['| layer | kind | z | G | Gprime |', '|:--|:--|--:|--:|--:|', ...rows];
+  const table = ['| layer | kind | z | G | Gprime | factor |', '|:--|:--|--:|--:|--:|--:|', ...rows];
   const text = chosen.length === 0 ? title : [title, '', ...table].join('\n');
   return [...histograms, { kind: 'text', tag: 'layers/chosen', text }];
 }

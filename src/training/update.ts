@@ -1,7 +1,8 @@
 // The fused update of one shard: reduce, accumulate S and A, amplify, decay, momentum, step, in one pass.
 
 import type { DirectionAccumulators, Range } from '../amplification/directionality.ts';
-import { type Graph, SEGMENT_ALIGNMENT } from '../models/graph.ts';
+import type { LayerFactors } from '../models/candidates.ts';
+import { type Graph, type Parameter, SEGMENT_ALIGNMENT } from '../models/graph.ts';
 
 /** Stochastic gradient descent as PyTorch's `SGD`. */
 export interface SgdOptions {
@@ -11,17 +12,19 @@ export interface SgdOptions {
   readonly nesterov: boolean;
 }
 
-/** A run of the flat vector that is amplified alike. */
+/** A run of the flat vector that is treated alike: a tensor, or a shard's part of one. */
 export interface Segment {
   readonly range: Range;
+  /** Position of the tensor among the graph's parameters. */
+  readonly tensor: number;
   /** Of the gradient, before momentum and weight decay. */
   readonly gradientFactor: number;
   /** Of the learning rate. */
   readonly rateFactor: number;
 }
 
-/** What is multiplied where a tensor is amplified; `backpropagated` amplification is the replica's. */
-export type AmplifiedQuantity = 'gradient' | 'learning-rate';
+/** What a factor is of; of `backpropagated` ones the replica takes care. */
+export type ScaledQuantity = 'gradient' | 'learning-rate';
 
 export interface UpdateVectors {
   readonly weights: Float32Array;
@@ -37,6 +40,8 @@ export interface UpdateOptions extends SgdOptions {
   readonly clipScale: number;
   /** The accumulators see the gradient with weight decay added. */
   readonly measureWeightDecay: boolean;
+  /** By tensor, on gradient and weight decay: see lars.ts. Without them 1. */
+  readonly localRates?: Float64Array;
 }
 
 /** The part of the flat vector that a worker updates: contiguous, on segment boundaries, together all of it. */
@@ -52,37 +57,42 @@ export function intersect([a, b]: Range, [c, d]: Range): Range {
   return [start, Math.max(start, Math.min(b, d))];
 }
 
-/** The parameters within a shard, without padding; `amplified` names layers or single tensors. */
+/** All tensors of a graph, in the order of the flat vector. */
+export const tensorsOf = (graph: Graph): readonly Parameter[] =>
+  graph.layers.flatMap(({ parameters }) => parameters);
+
+/** The parameters within a shard, without padding; `factors` names layers or single tensors. */
 export function segmentsOf(
   graph: Graph,
   shard: Range,
-  amplification: { amplified: readonly string[]; factor: number; quantity: AmplifiedQuantity },
+  factors: LayerFactors,
+  quantity: ScaledQuantity,
 ): readonly Segment[] {
-  const amplified = new Set(amplification.amplified);
-  return graph.layers.flatMap((layer) =>
-    layer.parameters.flatMap(({ name, offset, size }) => {
-      const range = intersect([offset, offset + size], shard);
-      if (range[0] === range[1]) return [];
-      const factor = amplified.has(layer.name) || amplified.has(name) ? amplification.factor : 1;
-      const onGradient = amplification.quantity === 'gradient';
-      return [{ range, gradientFactor: onGradient ? factor : 1, rateFactor: onGradient ? 1 : factor }];
-    }),
-  );
+  const layers = graph.layers.flatMap(({ name, parameters }) => parameters.map(() => name));
+  return tensorsOf(graph).flatMap(({ name, offset, size }, tensor) => {
+    const range = intersect([offset, offset + size], shard);
+    if (range[0] === range[1]) return [];
+    const factor = factors.get(layers[tensor]) ?? factors.get(name) ?? 1;
+    const onGradient = quantity === 'gradient';
+    return [{ range, tensor, gradientFactor: onGradient ? factor : 1, rateFactor: onGradient ? 1 : factor }];
+  });
 }
 
 const BLOCK = 2048;
 const block = new Float64Array(BLOCK);
 
 /**
- * With g the sum of the workers' gradients: d = g * clipScale * gradientFactor + weightDecay * w,
+ * With g the sum of the workers' gradients: d = localRate * (g * clipScale * gradientFactor + weightDecay * w),
  * v = momentum * v + d, and w -= learningRate * rateFactor * (v, or with Nesterov d + momentum * v). Sums are made in
  * float64, block by block, so that a block stays in the cache.
  */
 export function update(vectors: UpdateVectors, segments: readonly Segment[], options: UpdateOptions): void {
   const { weights, velocity, gradients, accumulators } = vectors;
-  const { momentum, weightDecay, nesterov, clipScale, measureWeightDecay } = options;
-  for (const { range, gradientFactor, rateFactor } of segments) {
-    const scale = clipScale * gradientFactor;
+  const { momentum, weightDecay, nesterov, clipScale, measureWeightDecay, localRates } = options;
+  for (const { range, tensor, gradientFactor, rateFactor } of segments) {
+    const local = localRates ? localRates[tensor] : 1;
+    const scale = local * clipScale * gradientFactor;
+    const decay = local * weightDecay;
     const rate = options.learningRate * rateFactor;
     for (let start = range[0]; start < range[1]; start += BLOCK) {
       const size = Math.min(BLOCK, range[1] - start);
@@ -90,7 +100,7 @@ export function update(vectors: UpdateVectors, segments: readonly Segment[], opt
       if (accumulators) accumulate(accumulators, weights, measureWeightDecay ? weightDecay : 0, start, size);
       for (let i = 0; i < size; i++) {
         const weight = weights[start + i];
-        const d = scale * block[i] + weightDecay * weight;
+        const d = scale * block[i] + decay * weight;
         const v = momentum * velocity[start + i] + d;
         velocity[start + i] = v;
         weights[start + i] = weight - rate * (nesterov ? d + momentum * v : v);
@@ -99,29 +109,43 @@ export function update(vectors: UpdateVectors, segments: readonly Segment[], opt
   }
 }
 
-/** Sum of squares of the reduced gradient over the segments: a shard's part of its squared norm. */
-export function squaredNorm(gradients: readonly Float32Array[], segments: readonly Segment[]): number {
-  let sum = 0;
-  for (const { range } of segments) {
+/** Writes the squared norm of each tensor of a vector, the sum of the given ones, as far as the segments hold it. */
+export function squaredNorms(
+  parts: readonly Float32Array[],
+  segments: readonly Segment[],
+  norms: Float64Array,
+): void {
+  norms.fill(0);
+  for (const { range, tensor } of segments) {
+    let sum = 0;
     for (let start = range[0]; start < range[1]; start += BLOCK) {
       const size = Math.min(BLOCK, range[1] - start);
-      reduce(gradients, start, size);
+      reduce(parts, start, size);
       for (let i = 0; i < size; i++) sum += block[i] * block[i];
     }
-  }
-  return sum;
-}
-
-function reduce(gradients: readonly Float32Array[], start: number, size: number): void {
-  for (let i = 0; i < size; i++) block[i] = gradients[0][start + i];
-  for (let rank = 1; rank < gradients.length; rank++) {
-    const gradient = gradients[rank];
-    for (let i = 0; i < size; i++) block[i] += gradient[start + i];
+    norms[tensor] += sum;
   }
 }
 
-/** What clipping to a norm leaves of a gradient, as a factor of at most 1: PyTorch's `clip_grad_norm_`. */
-export function clipFactor(squaredNorm: number, clipNorm: number): number {
+/** Element by element, in the given order, so that all workers get the same numbers. */
+export function addUp(parts: readonly Float64Array[]): Float64Array {
+  return parts[0].map((_, i) => parts.reduce((sum, part) => sum + part[i], 0));
+}
+
+function reduce(parts: readonly Float32Array[], start: number, size: number): void {
+  for (let i = 0; i < size; i++) block[i] = parts[0][start + i];
+  for (let rank = 1; rank < parts.length; rank++) {
+    const part = parts[rank];
+    for (let i = 0; i < size; i++) block[i] += part[start + i];
+  }
+}
+
+/**
+ * What clipping to a norm leaves of a gradient, as a factor of at most 1: PyTorch's `clip_grad_norm_`.
+ * @param squaredNorms of its tensors.
+ */
+export function clipFactor(squaredNorms: Float64Array, clipNorm: number): number {
+  const squaredNorm = squaredNorms.reduce((sum, norm) => sum + norm, 0);
   return Math.min(1, clipNorm / (Math.sqrt(squaredNorm) + 1e-6));
 }
 

@@ -26,7 +26,7 @@ const plans = (schedule: Phase[], reselect: 'phase' | 'none' | number) =>
 const analysed = (schedule: Phase[], reselect: 'phase' | 'none' | number) =>
   plans(schedule, reselect).flatMap(({ analysed, epoch }) => (analysed ? [epoch] : []));
 const amplified = (schedule: Phase[], reselect: 'phase' | 'none' | number) =>
-  plans(schedule, reselect).flatMap(({ factor, epoch }) => (factor === 2 ? [epoch] : []));
+  plans(schedule, reselect).flatMap(({ acts, factor, epoch }) => (acts && factor === 2 ? [epoch] : []));
 const epochs = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
 
 describe('planEpoch', () => {
@@ -37,10 +37,9 @@ describe('planEpoch', () => {
     expect(amplified(params2, 'phase')).toEqual([...epochs(12, 100), ...epochs(102, 145)]);
   });
 
-  it('forgets the choice in plain phases and at the start of amplifying ones', () => {
-    const kept = plans(params1, 'phase').flatMap(({ forgetsChoice, epoch }) =>
-      forgetsChoice ? [] : [epoch],
-    );
+  it('keeps no choice in plain phases and at the start of amplifying ones, whatever the factor', () => {
+    const schedule = params1.map(({ endEpoch, amplify }) => phase(endEpoch, 0.1, amplify, 1));
+    const kept = plans(schedule, 'phase').flatMap(({ acts, epoch }) => (acts ? [epoch] : []));
     expect(kept).toEqual([...epochs(52, 100), ...epochs(102, 130)]);
   });
 

@@ -13,7 +13,7 @@ const layersOf = (values: number[]) =>
     sums: { netSum: value, totalSum: 1, ratioSum: value, size: 1, dead: 0 },
   }));
 
-const CONTEXT = { epoch: 3, iterations: 100, seed: 5, index: 0 };
+const CONTEXT = { epoch: 3, iterations: 100, seed: 5, index: 0, factor: 2 };
 
 const chosenBy = (rule: Partial<SelectionRule>, values = VALUES, context = {}) =>
   select({ ...DEFAULT_RULE, threshold: 1, ...rule }, layersOf(values), { ...CONTEXT, ...context })

@@ -47,10 +47,10 @@ function gradamp(...options: string[]) {
 test('the plan says which epochs analyse and which amplify', async () => {
   const { phases, epochs } = await plan();
   expect(phases).toEqual([
-    { epochs: [1, 2], learningRate: [0.1, 0.1], factor: 1, analyses: [], amplified: null },
-    { epochs: [3, 9], learningRate: [0.1, 0.1], factor: 2, analyses: [3], amplified: [4, 9] },
+    { epochs: [1, 2], learningRate: [0.1, 0.1], factor: 1, analyses: [], acting: null },
+    { epochs: [3, 9], learningRate: [0.1, 0.1], factor: 2, analyses: [3], acting: [4, 9] },
     // A factor of 1 amplifies nothing.
-    { epochs: [10, 10], learningRate: [0.01, 0.01], factor: 1, analyses: [10], amplified: null },
+    { epochs: [10, 10], learningRate: [0.01, 0.01], factor: 1, analyses: [10], acting: null },
   ]);
   expect(epochs.join(' ')).toBe(
     'plain plain analysis amplified amplified amplified amplified amplified amplified analysis',
@@ -59,12 +59,35 @@ test('the plan says which epochs analyse and which amplify', async () => {
 
 test('an epoch that chooses anew is amplified by the earlier choice', async () => {
   const { phases } = await plan({ amplification: { reselect: 2 } });
-  expect(phases[1]).toMatchObject({ analyses: [3, 5, 7], amplified: [4, 9] });
+  expect(phases[1]).toMatchObject({ analyses: [3, 5, 7], acting: [4, 9] });
+});
+
+test('an epoch of frozen or scaled layers is called so, and a factor of 1 freezes too', async () => {
+  const freeze = { response: 'freeze', apply: 'learning-rate' };
+  const schedule = [
+    [2, 0.1, true, 1],
+    [4, 0.1, true, 2],
+  ];
+  const frozen = await plan({ schedule, amplification: freeze });
+  expect(frozen.epochs).toEqual(['analysis', 'frozen', 'analysis', 'frozen']);
+  expect(frozen.phases.map(({ factor, acting }) => [factor, acting])).toEqual([
+    [0, [2, 2]],
+    [0, [4, 4]],
+  ]);
+  const amplification = { response: 'continuous', selection: 'all' };
+  const scaled = await plan({ schedule, amplification });
+  expect(scaled.epochs).toEqual(['analysis', 'plain', 'analysis', 'scaled']);
+  expect(scaled.phases.map(({ factor }) => factor)).toEqual([1, 2]);
+  const config = checkConfig({ ...CONFIG, dataDir, schedule, amplification }, 'test');
+  const text = describePlan(scaled, config, false);
+  expect(text).toContain('plain ▂  analysis █  scaled ▄\n');
+  expect(text).toMatch(/factor +analyses at the end of +scaled epochs\n/);
+  expect(text).toMatch(/3-4 +0\.1 +up to 2 +3 +4\n/);
 });
 
 test('without amplification every phase is plain and there are no candidates', async () => {
   const { phases, candidates } = await plan({ amplification: 'none' });
-  expect(phases.map(({ analyses, amplified }) => [analyses, amplified])).toEqual(Array(3).fill([[], null]));
+  expect(phases.map(({ analyses, acting }) => [analyses, acting])).toEqual(Array(3).fill([[], null]));
   expect(candidates).toBeNull();
 });
 

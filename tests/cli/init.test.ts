@@ -45,7 +45,7 @@ test('writes gradamp.yaml, which is a config', () => {
 test('every line that is off can be switched on', () => {
   const text = startingConfig(false);
   const off = text.match(/^#\S.*$/gm) ?? [];
-  expect(off.length).toBe(10);
+  expect(off.length).toBe(11);
   for (const line of off) {
     const changed = text.replace(`\n${line}\n`, `\n${line.slice(1)}\n`);
     const [key] = line.slice(1).split(':');

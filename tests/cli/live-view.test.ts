@@ -25,8 +25,8 @@ const outline: RunOutline = {
   batchSize: 128,
   validation: 0,
   epochs: Array.from({ length: lastEpoch(SCHEDULE) }, (_, index) => {
-    const { analysed, factor, learningRate } = planEpoch(SCHEDULE, 'phase', index + 1);
-    return { phase: analysed ? 'analysis' : factor > 1 ? 'amplified' : 'plain', learningRate };
+    const { analysed, acts, learningRate } = planEpoch(SCHEDULE, 'phase', index + 1);
+    return { phase: analysed ? 'analysis' : acts ? 'amplified' : 'plain', learningRate };
   }),
 };
 const phases = outline.epochs.map(({ phase }) => phase);
@@ -67,13 +67,19 @@ const progress = (epoch: number): Progress => ({
 function selection(candidates: number, chosen: number): Selection {
   const layer = { kind: 'conv2d', size: 9, G: 0.5, Gprime: 0.5, z: 1, standardError: 0.1 };
   const layers = Array.from({ length: candidates }, (_, index): LayerSelection => {
-    return { ...layer, name: `layer${index + 1}.conv`, chosen: index < chosen };
+    return {
+      ...layer,
+      name: `layer${index + 1}.conv`,
+      chosen: index < chosen,
+      factor: index < chosen ? 2 : 1,
+    };
   });
   const rule = { measure: 'G', case: 1, threshold: 1.5, selection: 'threshold' } as const;
   return {
     ...rule,
     score: 'value',
     deviation: 'population',
+    response: 'amplify',
     epoch: 51,
     iterations: 391,
     noiseFloor: 0.05,
@@ -201,6 +207,42 @@ describe('the picture', () => {
       { text: '█', style: 'yellow' },
       { text: '▅', style: 'dim magenta' },
       { text: '▂', style: 'dim cyan' },
+    ]);
+  });
+
+  test('says what becomes of the chosen layers where that is not amplification', () => {
+    const as = (phase: 'frozen' | 'scaled', response: 'freeze' | 'continuous', factor: number) => {
+      const epochs = outline.epochs.map((epoch) =>
+        epoch.phase === 'amplified' ? { ...epoch, phase } : epoch,
+      );
+      const { layers, ...rest } = selection(41, 2);
+      const changed = layers.map((layer) => ({ ...layer, factor: layer.chosen ? factor : 1 }));
+      const state = {
+        outline: { ...outline, epochs },
+        history: [],
+        selection: { ...rest, layers: changed, response },
+        progress: { ...progress(57), phase },
+      };
+      const lines = text(state, { columns: 80, rows: 24 });
+      const [, title, , drawing] = lines;
+      return [
+        title.slice(-31),
+        drawing.slice(27, 30),
+        lines[10].slice(13),
+        lines[lines.length - 1].slice(13, 19),
+      ];
+    };
+    expect(as('frozen', 'freeze', 0)).toEqual([
+      '  ▂ plain  █ analysis  ▁ frozen',
+      '▂█▁',
+      '2 of 41 chosen in epoch 51, frozen  layer1.conv  layer2.conv',
+      'frozen',
+    ]);
+    expect(as('scaled', 'continuous', 1.6245)).toEqual([
+      '  ▂ plain  █ analysis  ▄ scaled',
+      '▂█▄',
+      '2 of 41 chosen in epoch 51, scaled  layer1.conv ×1.62',
+      'scaled',
     ]);
   });
 

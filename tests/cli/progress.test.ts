@@ -2,7 +2,9 @@
 
 import { describe, expect, test } from 'vitest';
 import { createReporter } from '../../src/cli/progress.ts';
+import { describeSelection } from '../../src/cli/progress-line.ts';
 import type { EpochLine, Progress } from '../../src/training/reporter.ts';
+import { selection } from '../training/fixtures.ts';
 
 const progress: Progress = {
   epoch: 3,
@@ -189,4 +191,20 @@ describe('on a terminal', () => {
     reporter.close();
     expect(screen(text())).toEqual(['']);
   });
+});
+
+test('an analysis tells what becomes of the layers that it chose', () => {
+  const line = (changes: object) => describeSelection({ ...selection, ...changes });
+  const [first, second] = selection.layers;
+  expect(line({})).toBe('epoch 5 analysis: 1 of 3 layers chosen by G, z > 1: conv1');
+  expect(line({ response: 'freeze', selection: 'inverted', case: 2 })).toBe(
+    'epoch 5 analysis: 1 of 3 layers chosen by G, |z| > 1 (inverted), frozen: conv1',
+  );
+  const layers = [
+    { ...first, factor: 1.62451 },
+    { ...second, chosen: true, factor: 0.75 },
+  ];
+  expect(line({ response: 'continuous', selection: 'all', layers })).toBe(
+    'epoch 5 analysis: 2 of 2 layers chosen by G, z > 1 (all), scaled: conv1 ×1.62 conv2 ×0.750',
+  );
 });

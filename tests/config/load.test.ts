@@ -67,6 +67,7 @@ describe('a config that is right', () => {
         countDeadWeights: true,
         measureWeightDecay: false,
         apply: 'gradient',
+        response: 'amplify',
       },
       seed: 0,
       seeds: { weights: 0, order: 0, augmentation: 0, selection: 0, validation: 0 },
@@ -94,6 +95,7 @@ nesterov: true
 resetMomentum: true
 weightDecay: 0
 clipNorm: 2.5
+lars: { trust: 0.02 }
 labelSmoothing: 0.1
 learningRate: { policy: one-cycle, peak: 0.4, warmup: 15.5, start: 0, final: 0.001 }
 schedule:
@@ -101,7 +103,7 @@ schedule:
 amplification:
   { measure: Gprime, case: 2, threshold: 0.7, reselect: 5, selection: random, ratio: 0.25, score: significance,
     deviation: sample, candidates: [linear, conv2d], pooling: tensor, normalisedBiases: true, countDeadWeights: false,
-    measureWeightDecay: true, apply: learning-rate }
+    measureWeightDecay: true, apply: learning-rate, response: freeze }
 seed: 4294967295
 seeds: { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 }
 dumpGradients: [3, 3]
@@ -126,6 +128,7 @@ dumpGradients: [3, 3]
       resetMomentum: true,
       weightDecay: 0,
       clipNorm: 2.5,
+      lars: { trust: 0.02, epsilon: 1e-8 },
       labelSmoothing: 0.1,
       schedule: [{ endEpoch: 50, learningRate: 0.1, amplify: true, factor: 1.5 }],
       learningRate: { policy: 'one-cycle', peak: 0.4, warmup: 15.5, start: 0, final: 0.001 },
@@ -144,6 +147,7 @@ dumpGradients: [3, 3]
         countDeadWeights: false,
         measureWeightDecay: true,
         apply: 'learning-rate',
+        response: 'freeze',
       },
       seed: 4294967295,
       seeds: { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 },
@@ -227,7 +231,7 @@ describe('one line says what is wrong with', () => {
     [
       'a key like no other',
       'amplification: { colour: 2 }',
-      'run.yaml: amplification: unknown key colour; the keys are measure, case, threshold, reselect, selection, ratio, score, deviation, candidates, pooling, normalisedBiases, countDeadWeights, measureWeightDecay, apply',
+      'run.yaml: amplification: unknown key colour; the keys are measure, case, threshold, reselect, selection, ratio, score, deviation, candidates, pooling, normalisedBiases, countDeadWeights, measureWeightDecay, apply, response',
     ],
     [
       'a number that is text',
@@ -352,6 +356,52 @@ describe('one line says what is wrong with', () => {
       'an amplification that is neither map nor none',
       'amplification: non',
       'run.yaml: amplification: expected { measure, case, threshold, reselect } or none, got "non"; did you mean none?',
+    ],
+    [
+      'an unknown response',
+      'amplification: { response: frieze }',
+      'run.yaml: amplification.response: expected amplify, freeze or continuous, got "frieze"; did you mean freeze?',
+    ],
+    [
+      'frozen gradients',
+      'amplification: { response: freeze }',
+      'run.yaml: amplification.apply: expected learning-rate with response freeze, got gradient; without a gradient, momentum and weight decay would still move a layer',
+    ],
+    [
+      'frozen backpropagation',
+      'amplification: { response: freeze, apply: backpropagated }',
+      'run.yaml: amplification.apply: expected learning-rate with response freeze, got backpropagated; without a gradient, momentum and weight decay would still move a layer',
+    ],
+    [
+      'continuous factors of all layers behind a layer',
+      'amplification: { response: continuous, selection: all, apply: backpropagated }',
+      'run.yaml: amplification.apply: expected gradient or learning-rate with response continuous, got backpropagated; a layer would get the factors of all behind it too',
+    ],
+    [
+      'continuous factors for some layers only',
+      'amplification: { response: continuous }',
+      'run.yaml: amplification.selection: expected all with response continuous, which gives every candidate a factor of its own, got threshold; set selection: all',
+    ],
+    [
+      'a threshold that continuous factors cannot be measured by',
+      'amplification: { response: continuous, selection: all, threshold: 0 }',
+      'run.yaml: amplification.threshold: expected a threshold above 0 with response continuous, which divides z by it, got 0',
+    ],
+    [
+      'a trust of 0',
+      'lars: { trust: 0 }',
+      'run.yaml: lars.trust: expected a trust coefficient (a number above 0), got 0',
+    ],
+    [
+      'an epsilon below 0',
+      'lars: { epsilon: -1 }',
+      'run.yaml: lars.epsilon: expected a number of at least 0, got -1',
+    ],
+    ['a switch for lars', 'lars: true', 'run.yaml: lars: expected { trust, epsilon }, got true'],
+    [
+      'an amplification that lars would undo',
+      'lars: {}\namplification: { apply: backpropagated }',
+      'run.yaml: amplification.apply: expected gradient or learning-rate beside lars, got backpropagated; lars divides by the norms of the gradients, and so would undo it',
     ],
     [
       'steps in the wrong order',
@@ -543,7 +593,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

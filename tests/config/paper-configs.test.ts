@@ -58,7 +58,7 @@ describe.each(EXPERIMENTS)('$model on $dataset', ({ model, dataset, thresholds, 
     expect(phases.map((phase) => phase.epochs[1])).toEqual(strategy.ends);
     expect(phases.map(({ learningRate }) => learningRate[0])).toEqual(strategy.rates);
     expect(phases.flatMap(({ analyses }) => analyses)).toEqual(strategy.analyses);
-    expect(phases.flatMap(({ amplified }) => (amplified ? [amplified] : []))).toEqual(strategy.amplified);
+    expect(phases.flatMap(({ acting }) => (acting ? [acting] : []))).toEqual(strategy.amplified);
     expect(phases.map(({ factor }) => factor)).toEqual([1, 2, 2, 1]);
     expect(epochs.length).toBe(150);
     expect(candidates).toBe(layers);

@@ -62,6 +62,7 @@ const configs: fc.Arbitrary<Config> = fc
       nesterov: fc.boolean(),
       resetMomentum: fc.boolean(),
       clipNorm: fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true }),
+      lars: fc.record({ trust: positive, epsilon: fc.double({ min: 0, max: 1e300, noNaN: true }) }),
       labelSmoothing: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
       weightDecay: fc.double({ min: 0, max: 1e300, noNaN: true }),
       schedule: schedules,
@@ -80,21 +81,32 @@ const configs: fc.Arbitrary<Config> = fc
       ),
       amplification: fc.oneof(
         fc.constant('none' as const),
-        fc.record({
-          measure: fc.constantFrom('G', 'Gprime'),
-          case: fc.constantFrom(1, 2),
-          threshold: fc.double({ noNaN: true, noDefaultInfinity: true }),
-          reselect: fc.oneof(fc.constant('phase' as const), count),
-          selection: fc.constantFrom('threshold', 'random', 'inverted', 'all'),
-          score: fc.constantFrom('value', 'significance'),
-          deviation: fc.constantFrom('population', 'sample'),
-          candidates: fc.subarray(['conv2d', 'batchNorm', 'linear'], { minLength: 1 }),
-          pooling: fc.constantFrom('layer', 'weight', 'tensor'),
-          normalisedBiases: fc.boolean(),
-          countDeadWeights: fc.boolean(),
-          measureWeightDecay: fc.boolean(),
-          apply: fc.constantFrom('gradient', 'learning-rate'),
-        }),
+        fc
+          .record({
+            measure: fc.constantFrom('G', 'Gprime'),
+            case: fc.constantFrom(1, 2),
+            threshold: fc.double({ noNaN: true, noDefaultInfinity: true }),
+            reselect: fc.oneof(fc.constant('phase' as const), count),
+            selection: fc.constantFrom('threshold', 'random', 'inverted', 'all'),
+            score: fc.constantFrom('value', 'significance'),
+            deviation: fc.constantFrom('population', 'sample'),
+            candidates: fc.subarray(['conv2d', 'batchNorm', 'linear'], { minLength: 1 }),
+            pooling: fc.constantFrom('layer', 'weight', 'tensor'),
+            normalisedBiases: fc.boolean(),
+            countDeadWeights: fc.boolean(),
+            measureWeightDecay: fc.boolean(),
+            apply: fc.constantFrom('gradient', 'learning-rate'),
+            response: fc.constantFrom('amplify', 'freeze', 'continuous'),
+          })
+          // What the others need beside them.
+          .map((settings) => ({
+            ...settings,
+            ...(settings.response === 'freeze' && { apply: 'learning-rate' }),
+            ...(settings.response === 'continuous' && {
+              selection: 'all',
+              threshold: Math.abs(settings.threshold) || 1,
+            }),
+          })),
       ),
       seed,
       // Some are the run's seed, as where a file does not give them.
@@ -191,6 +203,7 @@ test('the YAML of a config has one phase a line', () => {
       '  countDeadWeights: true',
       '  measureWeightDecay: false',
       '  apply: gradient',
+      '  response: amplify',
       'seed: 0',
       '',
     ].join('\n'),

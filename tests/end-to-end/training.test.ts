@@ -73,7 +73,7 @@ describe('a run', () => {
   it('writes a line of metrics an epoch, with these keys in this order', () => {
     const metrics = amplified.lines('metrics.jsonl');
     expect(Object.keys(metrics[0])).toEqual([
-      ...['epoch', 'phase', 'learningRate', 'analysed', 'amplified', 'skippedSteps'],
+      ...['epoch', 'phase', 'learningRate', 'analysed', 'amplified', 'reduced', 'skippedSteps'],
       ...['trainLoss', 'trainAccuracy', 'validationLoss', 'validationAccuracy', 'testLoss', 'testAccuracy'],
     ]);
     expect(metrics.map(({ epoch }) => epoch)).toEqual([1, 2, 3, 4, 5]);
@@ -120,7 +120,7 @@ describe('a run', () => {
         size: measured.reduce((sum, parameter) => sum + parameter.size, 0),
       })),
     );
-    const keys = ['name', 'kind', 'size', 'G', 'Gprime', 'z', 'standardError', 'chosen'];
+    const keys = ['name', 'kind', 'size', 'G', 'Gprime', 'z', 'standardError', 'chosen', 'factor'];
     for (const layer of selection.layers) expect(Object.keys(layer).sort()).toEqual([...keys].sort());
     expect(selection.layers.reduce((sum, { z }) => sum + z, 0)).toBeCloseTo(0, 9);
   });
@@ -267,7 +267,7 @@ describe('asked to stop', () => {
     );
     const workers = new WorkerGroup(setups);
     await workers.all((worker) => worker.start());
-    const order = { epoch: 1, learningRate: 0.05, amplified: [], factor: 1, analysed: false };
+    const order = { epoch: 1, learningRate: 0.05, factors: new Map(), analysed: false };
     await workers.all((worker) => worker.train({ ...order, steps: [0, checkpoint.step] }));
     await workers.close();
     expect(store.weights).toEqual(checkpoint.weights);

@@ -38,7 +38,7 @@ function gradients(engine: Engine, graph: Graph, amplified: string[]) {
   const { replica, parameters, gradient } = setUp(engine, graph, SEED);
   replica.gradient([batchOf(split)], SAMPLES);
   const plain = gradient.slice();
-  replica.gradient([batchOf(split)], SAMPLES, { layers: new Set(amplified), factor: FACTOR });
+  replica.gradient([batchOf(split)], SAMPLES, new Map(amplified.map((name) => [name, FACTOR])));
   return { parameters, plain, amplified: gradient.slice() };
 }
 

@@ -28,12 +28,11 @@ function startGroup(worldSize: number, changes: Record<string, unknown> = {}) {
     async step(step: number, learningRate: number, factor = 2) {
       const epoch = 1 + Math.floor(step / STEPS_PER_EPOCH);
       const first = step % STEPS_PER_EPOCH;
-      const amplified = graph.layers.filter(({ index }) => index % 2 === 1).map(({ name }) => name);
+      const chosen = graph.layers.filter(({ index }) => index % 2 === 1);
       const order = {
         epoch,
         learningRate,
-        amplified,
-        factor,
+        factors: new Map(chosen.map(({ name }) => [name, factor])),
         analysed: true,
         steps: [first, first + 1] as const,
       };
@@ -95,9 +94,13 @@ describe('with passes of a fixed size', () => {
       }
       for (const measure of ['G', 'Gprime'] as const) {
         const chosen = [expected, layers].map((values) =>
-          select({ ...rule, measure }, values, { epoch: 1, iterations: 3, seed: 0, index: 0 }).layers.map(
-            (layer) => layer.chosen,
-          ),
+          select({ ...rule, measure }, values, {
+            epoch: 1,
+            iterations: 3,
+            seed: 0,
+            index: 0,
+            factor: 2,
+          }).layers.map((layer) => layer.chosen),
         );
         expect(chosen[0]).toContain(true);
         expect(chosen[0]).toContain(false);
@@ -109,6 +112,7 @@ describe('with passes of a fixed size', () => {
 
 describe.each([
   ['clipping', { clipNorm: 0.5 }],
+  ['LARS', { lars: { trust: 0.05 } }],
   ['a cosine', { learningRate: { policy: 'cosine', peak: 0.2, warmup: 0.5 } }],
   ['Nesterov and label smoothing', { nesterov: true, labelSmoothing: 0.2 }],
   ['two batches of 13 accumulated', { batchSize: 13, microBatch: 4, accumulate: 2 }],

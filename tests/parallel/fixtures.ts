@@ -32,6 +32,7 @@ export const DEFAULT_RULE: SelectionRule = {
   score: 'value',
   deviation: 'population',
   countDeadWeights: true,
+  response: 'amplify',
 };
 
 /** Ten classes of noise, each with its own brightness of the three channels: learnable, and quick to make. */

@@ -21,7 +21,7 @@ function repainted(positions: Iterable<number>): Dataset {
 async function trainedOn(dataset: Dataset) {
   const { store, setups } = groupSetups(testConfig({ validation: 10, batchSize: 8, seed: 5 }), dataset);
   const trainer = await Trainer.create(setups[0]);
-  const trained = trainer.train({ epoch: 1, learningRate: 0.1, amplified: [], factor: 1, analysed: false });
+  const trained = trainer.train({ epoch: 1, learningRate: 0.1, factors: new Map(), analysed: false });
   const validated = trainer.evaluate('validation');
   return { weights: store.weights, trained, validated, tested: trainer.evaluate('test') };
 }

@@ -18,7 +18,7 @@ const black: Dataset = {
 };
 const graph = buildModel({ name: 'resnet8', width: 0.25, classes: 10 });
 const fixedWeights = initialParameters(graph, 99);
-const order = { epoch: 1, learningRate: 0.1, amplified: [], factor: 1, analysed: false };
+const order = { epoch: 1, learningRate: 0.1, factors: new Map(), analysed: false };
 
 async function start(dataset: Dataset, changes: Record<string, unknown>) {
   const { store, setups } = groupSetups(testConfig(changes), dataset);

@@ -7,7 +7,7 @@ import { brightnessDataset, devices, groupSetups, testConfig } from './fixtures.
 
 const DYING_WORKER = fileURLToPath(new URL('./dying-worker.mjs', import.meta.url));
 const dataset = brightnessDataset({ train: 64, test: 20 });
-const order = { epoch: 1, learningRate: 0.1, amplified: [], factor: 1, analysed: false };
+const order = { epoch: 1, learningRate: 0.1, factors: new Map(), analysed: false };
 
 const thrownBy = (call: Promise<unknown>) =>
   call.then(

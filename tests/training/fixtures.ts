@@ -9,6 +9,7 @@ export const metrics: EpochMetrics = {
   learningRate: 0.1,
   analysed: false,
   amplified: ['conv1', 'linear'],
+  reduced: ['conv2'],
   skippedSteps: 2,
   trainLoss: 1.25,
   trainAccuracy: 0.5,
@@ -28,11 +29,12 @@ export const selection: Selection = {
   selection: 'threshold',
   score: 'value',
   deviation: 'population',
+  response: 'amplify',
   iterations: 20,
   noiseFloor: 0.22,
   layers: [
-    { ...layer, name: 'conv1', G: 0.5, Gprime: 0.625, z: 1.25, chosen: true },
-    { ...layer, name: 'conv2', G: 0.25, Gprime: 0.375, z: -0.25, chosen: false },
-    { ...layer, name: 'linear', kind: 'linear', G: 0.125, Gprime: 0.25, z: -1, chosen: false },
+    { ...layer, name: 'conv1', G: 0.5, Gprime: 0.625, z: 1.25, chosen: true, factor: 2 },
+    { ...layer, name: 'conv2', G: 0.25, Gprime: 0.375, z: -0.25, chosen: false, factor: 1 },
+    { ...layer, name: 'linear', kind: 'linear', G: 0.125, Gprime: 0.25, z: -1, chosen: false, factor: 1 },
   ],
 };

@@ -58,7 +58,13 @@ it('an epoch is a line, and skipped steps are a warning before it', () => {
     ['epoch', 7],
   ]);
   expect(found[0]).toEqual({ time, level: 'warning', event: 'skipped-steps', epoch: 6, steps: 2 });
-  expect(found[1]).toMatchObject({ level: 'info', amplifiedLayers: 2, testAccuracy: 0.375, seconds: 12.5 });
+  expect(found[1]).toMatchObject({
+    level: 'info',
+    amplifiedLayers: 2,
+    reducedLayers: 1,
+    testAccuracy: 0.375,
+    seconds: 12.5,
+  });
   expect(found[1]).toMatchObject({ validationLoss: 1.375, validationAccuracy: 0.4375 });
 });
 
@@ -67,9 +73,25 @@ it('a selection names the chosen layers; without any it is a warning that says w
   const layers = selection.layers.map((layer) => ({ ...layer, z: 0, chosen: false }));
   log.selection({ ...selection, layers, degenerate: 'all layers have the same value' });
   expect(lines()).toEqual([
-    { time, level: 'info', event: 'selection', epoch: 5, candidates: 3, chosen: ['conv1'] },
     {
-      ...{ time, level: 'warning', event: 'selection', epoch: 5, candidates: 3, chosen: [] },
+      time,
+      level: 'info',
+      event: 'selection',
+      epoch: 5,
+      response: 'amplify',
+      candidates: 3,
+      chosen: ['conv1'],
+    },
+    {
+      ...{
+        time,
+        level: 'warning',
+        event: 'selection',
+        epoch: 5,
+        response: 'amplify',
+        candidates: 3,
+        chosen: [],
+      },
       degenerate: 'all layers have the same value',
     },
   ]);

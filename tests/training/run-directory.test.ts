@@ -18,6 +18,7 @@ beforeAll(() => {
       ...metrics,
       epoch: 7,
       amplified: [],
+      reduced: [],
       trainLoss: null,
       trainAccuracy: null,
       validationLoss: null,
@@ -44,8 +45,8 @@ it('metrics.csv has the columns and lines of metrics.jsonl', () => {
   const lines = text('metrics.jsonl').trimEnd().split('\n');
   expect(header.split(',')).toEqual(Object.keys(JSON.parse(lines[0])));
   expect(rows).toEqual([
-    '6,2,0.1,false,conv1 linear,2,1.25,0.5,1.375,0.4375,1.5,0.375',
-    '7,2,0.1,false,,2,,,,,1.5,0.375',
+    '6,2,0.1,false,conv1 linear,conv2,2,1.25,0.5,1.375,0.4375,1.5,0.375',
+    '7,2,0.1,false,,,2,,,,,1.5,0.375',
   ]);
 });
 

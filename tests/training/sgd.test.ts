@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { clipFactor, squaredNorm, update } from '../../src/training/update.ts';
+import { clipFactor, squaredNorms, update } from '../../src/training/update.ts';
 
 interface Variant {
   readonly momentum: number;
@@ -24,7 +24,7 @@ describe.each(Object.entries(fixture.variants))('SGD with %s', (_, variant) => {
   it.each([1, 3])('follows PyTorch for 20 steps to 1e-6, the gradient in %d parts', (worldSize) => {
     const weights = Float32Array.from(fixture.initial);
     const velocity = new Float32Array(weights.length);
-    const segments = [{ range: [0, weights.length] as const, gradientFactor: 1, rateFactor: 1 }];
+    const segments = [{ range: [0, weights.length] as const, tensor: 0, gradientFactor: 1, rateFactor: 1 }];
     for (const [step, gradient] of fixture.gradients.entries()) {
       // Parts whose sum is exact: the first worker saw too much by what the others saw.
       const others = Array.from({ length: worldSize - 1 }, (_, rank) =>
@@ -32,8 +32,9 @@ describe.each(Object.entries(fixture.variants))('SGD with %s', (_, variant) => {
       );
       const first = gradient.map((g, i) => g - others.reduce((sum, other) => sum + other[i], 0));
       const gradients = [first, ...others].map((part) => Float32Array.from(part));
-      const clipScale =
-        variant.clip_norm === null ? 1 : clipFactor(squaredNorm(gradients, segments), variant.clip_norm);
+      const norms = new Float64Array(1);
+      squaredNorms(gradients, segments, norms);
+      const clipScale = variant.clip_norm === null ? 1 : clipFactor(norms, variant.clip_norm);
       update({ weights, velocity, gradients }, segments, {
         learningRate: fixture.rates[step],
         momentum: variant.momentum,

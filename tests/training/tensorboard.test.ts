@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { epochScalars, selectionSummaries } from '../../src/training/tensorboard.ts';
 import { metrics, selection } from './fixtures.ts';
 
-it('an epoch is ten scalars', () => {
+it('an epoch is eleven scalars', () => {
   expect(epochScalars(metrics, 321.5)).toEqual([
     { kind: 'scalar', tag: 'loss/train', value: 1.25 },
     { kind: 'scalar', tag: 'loss/validation', value: 1.375 },
@@ -16,6 +16,7 @@ it('an epoch is ten scalars', () => {
     { kind: 'scalar', tag: 'images_per_second', value: 321.5 },
     { kind: 'scalar', tag: 'skipped_steps', value: 2 },
     { kind: 'scalar', tag: 'amplified_layers', value: 2 },
+    { kind: 'scalar', tag: 'reduced_layers', value: 1 },
   ]);
 });
 
@@ -36,8 +37,8 @@ it('an analysis is three histograms over the candidate layers and a table of the
       kind: 'text',
       tag: 'layers/chosen',
       text:
-        '**1 of 3** layers chosen\n\n' +
-        '| layer | kind | z | G | Gprime |\n|:--|:--|--:|--:|--:|\n| conv1 | conv2d | 1.250 | 0.5000 | 0.6250 |',
+        '**1 of 3** layers chosen to be amplified\n\n' +
+        '| layer | kind | z | G | Gprime | factor |\n|:--|:--|--:|--:|--:|--:|\n| conv1 | conv2d | 1.250 | 0.5000 | 0.6250 | 2.000 |',
     },
   ]);
 });
@@ -51,6 +52,6 @@ it('an analysis that could choose nothing says why, and what is not finite is in
   });
   expect(summaries.map(({ tag }) => tag)).toEqual(['layers/z', 'layers/Gprime', 'layers/chosen']);
   expect(summaries.at(-1)).toMatchObject({
-    text: '**0 of 3** layers chosen (no z-scores: a layer has a non-finite value)',
+    text: '**0 of 3** layers chosen to be amplified (no z-scores: a layer has a non-finite value)',
   });
 });

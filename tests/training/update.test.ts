@@ -2,12 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { buildModel } from '../../src/models/index.ts';
 import {
+  addUp,
   allFinite,
+  clipFactor,
   intersect,
   type Segment,
   segmentsOf,
   shardOf,
-  squaredNorm,
+  squaredNorms,
+  tensorsOf,
   type UpdateOptions,
   update,
 } from '../../src/training/update.ts';
@@ -30,8 +33,8 @@ describe('update', () => {
       accumulators: { S: new Float32Array(2), A: new Float32Array(2) },
     };
     const segments = [
-      { range: [0, 1], gradientFactor: 1, rateFactor: 1 },
-      { range: [1, 2], gradientFactor: 2, rateFactor: 1 },
+      { range: [0, 1], tensor: 0, gradientFactor: 1, rateFactor: 1 },
+      { range: [1, 2], tensor: 1, gradientFactor: 2, rateFactor: 1 },
     ] as const;
     update(vectors, segments, sgd);
     // d = [0.5 + 0.01, 2 * -2 - 0.02] = v
@@ -70,11 +73,12 @@ describe('update', () => {
         expected.weights[i] -= 0.1 * v;
       }
       for (let rank = 0; rank < worldSize; rank++) {
-        const segments = segmentsOf(graph, shardOf(length, rank, worldSize), {
-          amplified: chosen,
-          quantity: 'gradient',
-          factor: 2,
-        });
+        const segments = segmentsOf(
+          graph,
+          shardOf(length, rank, worldSize),
+          new Map(chosen.map((name) => [name, 2])),
+          'gradient',
+        );
         update(vectors, segments, sgd);
       }
       const difference = (a: Float32Array, b: Float32Array) =>
@@ -93,7 +97,7 @@ describe('one step from w = 2, v = 0.5 with a gradient of 3', () => {
       gradients: [Float32Array.of(3)],
       accumulators: { S: Float32Array.of(0), A: Float32Array.of(0) },
     };
-    update(vectors, [{ range: [0, 1], gradientFactor: 1, rateFactor: 1, ...segment }], {
+    update(vectors, [{ range: [0, 1], tensor: 0, gradientFactor: 1, rateFactor: 1, ...segment }], {
       ...sgd,
       ...options,
     });
@@ -129,34 +133,56 @@ describe('one step from w = 2, v = 0.5 with a gradient of 3', () => {
   });
 });
 
-it('amplifies a single tensor by its name, on the gradient or on the rate', () => {
+it('scales a layer or a single tensor by its name, on the gradient or on the rate', () => {
   const graph = buildModel({ name: 'resnet8', width: 0.25, classes: 10 });
   const whole = shardOf(graph.parameterLength, 0, 1);
   const tensors = graph.layers.flatMap(({ parameters }) => parameters);
   for (const quantity of ['gradient', 'learning-rate'] as const) {
-    const segments = segmentsOf(graph, whole, { amplified: ['bn1.bias', 'conv1'], factor: 3, quantity });
-    const amplified = tensors.filter((_, i) =>
-      quantity === 'gradient' ? segments[i].gradientFactor === 3 : segments[i].rateFactor === 3,
-    );
-    expect(amplified.map(({ name }) => name)).toEqual(['conv1.weight', 'bn1.bias']);
-    for (const { gradientFactor, rateFactor } of segments) expect((gradientFactor * rateFactor) % 2).toBe(1);
+    const factors = new Map([
+      ['bn1.bias', 0],
+      ['conv1', 3],
+    ]);
+    const segments = segmentsOf(graph, whole, factors, quantity);
+    const [scaled, other] =
+      quantity === 'gradient'
+        ? (['gradientFactor', 'rateFactor'] as const)
+        : (['rateFactor', 'gradientFactor'] as const);
+    for (const [tensor, segment] of segments.entries()) {
+      const { name } = tensors[tensor];
+      expect(segment.tensor).toBe(tensor);
+      expect(segment[scaled], name).toBe(name === 'conv1.weight' ? 3 : name === 'bn1.bias' ? 0 : 1);
+      expect(segment[other], name).toBe(1);
+    }
   }
 });
 
-it('sums the squared norm of the reduced gradient over shards', () => {
+it('sums the squared norms of the tensors of the reduced gradient over shards', () => {
   const graph = buildModel({ name: 'resnet8', width: 0.25, classes: 10 });
   const gradients = [1, 2].map((salt) =>
     Float32Array.from({ length: graph.parameterLength }, (_, i) => Math.sin(i + salt)),
   );
-  let expected = 0;
-  for (const { offset, size } of graph.layers.flatMap(({ parameters }) => parameters)) {
+  const tensors = tensorsOf(graph);
+  const parts = [0, 1, 2].map((rank) => {
+    // What an earlier step left is replaced.
+    const norms = new Float64Array(tensors.length).fill(7);
+    squaredNorms(
+      gradients,
+      segmentsOf(graph, shardOf(graph.parameterLength, rank, 3), new Map(), 'gradient'),
+      norms,
+    );
+    return norms;
+  });
+  const total = addUp(parts);
+  expect(total).toHaveLength(tensors.length);
+  let whole = 0;
+  for (const [tensor, { name, offset, size }] of tensors.entries()) {
+    let expected = 0;
     for (let i = offset; i < offset + size; i++) expected += (gradients[0][i] + gradients[1][i]) ** 2;
+    expect(total[tensor], name).toBeCloseTo(expected, 6);
+    whole += expected;
   }
-  const none = { amplified: [], factor: 1, quantity: 'gradient' } as const;
-  const parts = [0, 1, 2].map((rank) =>
-    squaredNorm(gradients, segmentsOf(graph, shardOf(graph.parameterLength, rank, 3), none)),
-  );
-  expect(parts[0] + parts[1] + parts[2]).toBeCloseTo(expected, 6);
+  expect(clipFactor(total, 1)).toBeCloseTo(1 / Math.sqrt(whole), 9);
+  expect(clipFactor(total, 1e6)).toBe(1);
 });
 
 it('cuts any vector into contiguous shards on 64-byte boundaries', () => {

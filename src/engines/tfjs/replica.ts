@@ -4,10 +4,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type Assembler, createAssembler } from '../../data/augmentation.ts';
 import type { Batch } from '../../data/dataset.ts';
+import type { LayerFactors } from '../../models/candidates.ts';
 import { sizeOf } from '../../models/graph.ts';
 import { type Liveness, liveness } from '../../models/liveness.ts';
 import {
-  type BackpropagatedAmplification,
   checkReplicaOptions,
   type EvaluationResult,
   IMAGE_SHAPE,
@@ -43,11 +43,7 @@ export class TfjsReplica implements Replica {
     this.#assemble = createAssembler(options.normalisation);
   }
 
-  gradient(
-    passes: readonly Batch[],
-    batchSize: number,
-    amplification?: BackpropagatedAmplification,
-  ): PassResult {
+  gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
     this.#backend.activate();
     this.#options.gradient.fill(0);
     const total = { lossSum: 0, correct: 0 };
@@ -61,7 +57,7 @@ export class TfjsReplica implements Replica {
           weight: 1 / batchSize,
           smoothing: this.#options.labelSmoothing ?? 0,
         });
-        this.#backward(values, loss.gradient, pass, amplification);
+        this.#backward(values, loss.gradient, pass, backpropagated);
         total.lossSum += loss.lossSum;
         total.correct += loss.correct;
       }
@@ -113,12 +109,7 @@ export class TfjsReplica implements Replica {
     return softmaxCrossEntropy(logits.dataSync(), labels, classes, options);
   }
 
-  #backward(
-    values: Values,
-    logitGradient: Float32Array,
-    pass: Pass,
-    amplification?: BackpropagatedAmplification,
-  ): void {
+  #backward(values: Values, logitGradient: Float32Array, pass: Pass, backpropagated?: LayerFactors): void {
     const { nodes } = this.#options.graph;
     const samples = values.get(nodes.length - 2)!.shape[0];
     const logits = nodes[nodes.length - 2];
@@ -127,9 +118,8 @@ export class TfjsReplica implements Replica {
     ]);
     free(values, this.#liveness.afterBackward[nodes.length - 1]);
     for (const node of nodes.slice(1, -1).reverse()) {
-      if (amplification && node.layer && amplification.layers.has(node.layer.name)) {
-        multiply(gradients, node.index, amplification.factor);
-      }
+      const factor = node.layer && backpropagated?.get(node.layer.name);
+      if (factor !== undefined) multiply(gradients, node.index, factor);
       const dy = gradients.get(node.index)!;
       const step = {
         node,

@@ -1,14 +1,9 @@
 // A replica of a graph on libtorch: the sweep itself is native; this side checks, and names what native code numbers.
 
 import type { Batch } from '../../data/dataset.ts';
+import type { LayerFactors } from '../../models/candidates.ts';
 import type { Graph } from '../../models/graph.ts';
-import type {
-  BackpropagatedAmplification,
-  EvaluationResult,
-  PassResult,
-  Replica,
-  ReplicaOptions,
-} from '../engine.ts';
+import type { EvaluationResult, PassResult, Replica, ReplicaOptions } from '../engine.ts';
 import { checkReplicaOptions } from '../engine.ts';
 import type { NativeAddon, NativeBatch, NativeReplica } from './addon.ts';
 import { planOf } from './plan.ts';
@@ -28,16 +23,9 @@ export class TorchReplica implements Replica {
     });
   }
 
-  gradient(
-    passes: readonly Batch[],
-    batchSize: number,
-    amplification?: BackpropagatedAmplification,
-  ): PassResult {
+  gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
     const factors =
-      amplification &&
-      Float64Array.from(this.#graph.layers, ({ name }) =>
-        amplification.layers.has(name) ? amplification.factor : 1,
-      );
+      backpropagated && Float64Array.from(this.#graph.layers, ({ name }) => backpropagated.get(name) ?? 1);
     return this.#native.gradient(passes.map(nativeBatch), batchSize, factors);
   }
 
