@@ -12,6 +12,7 @@ import { dataCommand } from './data.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { initCommand } from './init.ts';
+import { findCommand } from './lr-find.ts';
 import { modelsCommand } from './models.ts';
 import { quickstartCommand } from './quickstart.ts';
 import { trainCommand } from './train.ts';
@@ -20,6 +21,7 @@ const commands = [
   initCommand(),
   trainCommand(),
   evaluateCommand(),
+  findCommand(),
   quickstartCommand(),
   modelsCommand(),
   dataCommand(),

@@ -2,7 +2,6 @@
 // writes the run's files. Never blocks, and is not in the step loop.
 
 import { readFileSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import { addSums } from '../amplification/directionality.ts';
 import { type EpochPlan, lastEpoch, planEpoch } from '../amplification/phases.ts';
 import { type Selection, select } from '../amplification/selection.ts';
@@ -10,13 +9,11 @@ import { configDocument } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { largestPass, stepCount } from '../data/sampling.ts';
-import { backendMemoryLimit, checkEngine } from '../engines/index.ts';
-import { UsageError } from '../errors.ts';
+import { stepCount } from '../data/sampling.ts';
+import { checkEngine } from '../engines/index.ts';
 import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
-import { estimatePassBytes } from '../models/summary.ts';
 import { fromPackage } from '../package-root.ts';
 import { writeCheckpoint } from '../training/checkpoint.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
@@ -25,7 +22,8 @@ import type { EpochPhase, Reporter, RunOutline } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { createControlBuffers } from './control.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { averageStatistics, createStore, type ParameterStore, storeBytes } from './store.ts';
+import { checkSizes, type TrainingSize } from './sizes.ts';
+import { averageStatistics, createStore, type ParameterStore } from './store.ts';
 import type { Trainer } from './trainer.ts';
 import { WorkerGroup } from './worker-group.ts';
 
@@ -46,11 +44,6 @@ export interface TrainResult {
 /** Training left the numbers that a float32 can hold: a fault of the settings, not of the machine. */
 export class DivergedError extends Error {
   override readonly name = 'DivergedError';
-}
-
-/** Of a data set, what says how long an epoch is. */
-export interface TrainingSize {
-  readonly train: { readonly size: number };
 }
 
 /** What does not change while a run lasts. */
@@ -266,38 +259,6 @@ async function finish(run: Run, { history, stepsIntoEpoch, trainingSeconds }: Ru
   return summary;
 }
 
-/** What cannot be trained is refused before anything is written. */
-export function checkSizes(config: Config, dataset: TrainingSize, graph: Graph): void {
-  const { batchSize, devices, microBatch, backend, dataDir } = config;
-  if (dataset.train.size < batchSize) {
-    throw new UsageError(
-      `batchSize: expected at most the ${dataset.train.size} training images in ${dataDir}, got ${batchSize}; use a smaller batch`,
-    );
-  }
-  const samples = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
-  const needed = estimatePassBytes(graph, samples);
-  const limit = backendMemoryLimit(backend);
-  if (limit !== undefined && needed > limit) {
-    throw new UsageError(
-      `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +
-        `but they need about ${gibibytes(needed)}; ${smallerPass(graph, samples, limit)}`,
-    );
-  }
-  const total = storeBytes(graph, config) + devices.length * needed;
-  if (total > totalmem()) {
-    throw new UsageError(
-      `model ${graph.name}: expected ${devices.length} workers to fit the ${gibibytes(totalmem())} of this machine, ` +
-        `but they need about ${gibibytes(total)}; use fewer devices, a smaller microBatch or a smaller width`,
-    );
-  }
-}
-
-function smallerPass(graph: Graph, samples: number, limit: number): string {
-  let fitting = samples;
-  while (fitting > 0 && estimatePassBytes(graph, fitting) > limit) fitting = Math.floor(fitting / 2);
-  return fitting > 0 ? `set microBatch: ${fitting}` : 'use a smaller width';
-}
-
 /** @param dataset the part of it that matters, so that a run can be described without its data. */
 export function outline(config: Config, dataset: TrainingSize, name: string): RunOutline {
   const { model, devices, batchSize, schedule } = config;
@@ -308,8 +269,6 @@ export function outline(config: Config, dataset: TrainingSize, name: string): Ru
   });
   return { name, model: model.name, dataset: config.dataset, devices, batchSize, epochs };
 }
-
-const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
 const secondsSince = (started: number) => (performance.now() - started) / 1000;
 

@@ -1,0 +1,81 @@
+// Whether a config's batches and passes fit the data, the backend and the machine: asked before anything is loaded.
+
+import { totalmem } from 'node:os';
+import type { Config } from '../config/schema.ts';
+import { largestPass } from '../data/sampling.ts';
+import { backendMemoryLimit } from '../engines/index.ts';
+import { UsageError } from '../errors.ts';
+import type { Graph } from '../models/graph.ts';
+import { estimateEvaluationBytes, estimatePassBytes } from '../models/summary.ts';
+import { storeBytes } from './store.ts';
+
+/** Of a data set, what says how long an epoch is. */
+export interface TrainingSize {
+  readonly train: { readonly size: number };
+}
+
+/** What cannot be trained is refused before anything is written. */
+export function checkSizes(config: Config, dataset: TrainingSize, graph: Graph): void {
+  const { batchSize, devices, dataDir } = config;
+  if (dataset.train.size < batchSize) {
+    throw new UsageError(
+      `batchSize: expected at most the ${dataset.train.size} training images in ${dataDir}, got ${batchSize}; use a smaller batch`,
+    );
+  }
+  checkMemory(config, graph, {
+    workers: devices.length,
+    sharedBytes: storeBytes(graph, config),
+    passBytes: estimatePassBytes,
+    remedy: 'use fewer devices, a smaller microBatch or a smaller width',
+  });
+}
+
+/** The same for one replica that evaluates, in the passes of the config's workers. */
+export function checkEvaluationSize(config: Config, graph: Graph): void {
+  checkMemory(config, graph, {
+    workers: 1,
+    // A replica has a gradient vector beside its weights.
+    sharedBytes: 4 * (2 * graph.parameterLength + graph.statisticsLength),
+    passBytes: estimateEvaluationBytes,
+    remedy: 'evaluate it on a machine with more',
+  });
+}
+
+interface MemoryNeeds {
+  readonly workers: number;
+  readonly sharedBytes: number;
+  /** Of one worker for a pass of so many samples. */
+  readonly passBytes: (graph: Graph, samples: number) => number;
+  /** Where the machine has too little. */
+  readonly remedy: string;
+}
+
+function checkMemory(config: Config, graph: Graph, needs: MemoryNeeds): void {
+  const { batchSize, devices, microBatch, backend } = config;
+  const { workers, sharedBytes, passBytes, remedy } = needs;
+  const samples = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
+  const needed = passBytes(graph, samples);
+  const limit = backendMemoryLimit(backend);
+  if (limit !== undefined && needed > limit) {
+    const fits = (size: number) => passBytes(graph, size) <= limit;
+    throw new UsageError(
+      `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +
+        `but they need about ${gibibytes(needed)}; ${smallerPass(samples, fits)}`,
+    );
+  }
+  const total = sharedBytes + workers * needed;
+  if (total > totalmem()) {
+    throw new UsageError(
+      `model ${graph.name}: expected ${workers === 1 ? 'a worker' : `${workers} workers`} to fit the ${gibibytes(totalmem())} of this machine, ` +
+        `but ${workers === 1 ? 'it needs' : 'they need'} about ${gibibytes(total)}; ${remedy}`,
+    );
+  }
+}
+
+function smallerPass(samples: number, fits: (samples: number) => boolean): string {
+  let fitting = samples;
+  while (fitting > 0 && !fits(fitting)) fitting = Math.floor(fitting / 2);
+  return fitting > 0 ? `set microBatch: ${fitting}` : 'use a smaller width';
+}
+
+const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
