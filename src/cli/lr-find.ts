@@ -4,11 +4,11 @@ import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { UsageError } from '../errors.ts';
 import type { RateFindings } from '../parallel/lr-finder.ts';
-import type { RangePoint, RangeTestOptions } from '../training/range-test.ts';
+import type { RangePoint, RangeTestOptions, RateSuggestions } from '../training/range-test.ts';
 import { collect, positiveNumber, wholeNumber } from './arguments.ts';
 import { formatLearningRate, formatLoss } from './format.ts';
 import { paint } from './paint.ts';
-import { drawRates } from './rate-chart.ts';
+import { drawRates, type RateMark } from './rate-chart.ts';
 import { interruptible } from './train.ts';
 
 interface FindCommandOptions extends RangeTestOptions {
@@ -21,8 +21,8 @@ const LARGEST_RATE = 1e6;
 /** Fewer steps than this do not make a curve. */
 const FEWEST_STEPS = 20;
 const MOST_STEPS = 100_000;
-/** On a terminal; wider ones get no wider picture. */
-const WIDTHS = { least: 40, most: 100, plain: 80 };
+/** Of the picture, in columns; `plain` where there is no terminal. */
+const WIDTHS = { least: 60, most: 100, plain: 80 };
 
 export function findCommand(): Command {
   return new Command('lr-find')
@@ -51,9 +51,10 @@ export function findCommand(): Command {
       // Loaded only now: an error in the config is told at once.
       const { findLearningRate } = await import('../parallel/lr-finder.ts');
       const range = { from, to, steps };
-      const onStep = (point: RangePoint) => showProgress(point, steps);
-      const find = (signal: AbortSignal) => findLearningRate(config, { ...range, signal, onStep });
-      const findings = await interruptible(find).finally(clearProgress);
+      const progress = showProgress(steps);
+      const find = (signal: AbortSignal) =>
+        findLearningRate(config, { ...range, signal, onStep: progress.show });
+      const findings = await interruptible(find).finally(progress.clear);
       const text = json
         ? JSON.stringify({ config: file, ...range, ...findings }, null, 2)
         : describeFindings(findings, range, process.stdout);
@@ -61,15 +62,25 @@ export function findCommand(): Command {
     });
 }
 
-/** One line on a terminal, gone at the end. */
-function showProgress({ step, learningRate, smoothedLoss }: RangePoint, steps: number): void {
-  if (!process.stderr.isTTY) return;
-  const figures = `rate ${formatLearningRate(learningRate)}, loss ${formatLoss(smoothedLoss)}`;
-  process.stderr.write(`\r\x1b[Kstep ${step}/${steps}, ${figures}`);
-}
+/** Milliseconds between two renewals of the line on a terminal, and between two plain lines. */
+const REDRAW_INTERVAL = 100;
+const PLAIN_INTERVAL = 15_000;
 
-function clearProgress(): void {
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+/** On a terminal one line that is gone at the end, elsewhere one now and then. */
+function showProgress(steps: number) {
+  const { stderr } = process;
+  let shown = stderr.isTTY ? Number.NEGATIVE_INFINITY : performance.now();
+  const show = ({ step, learningRate, smoothedLoss }: RangePoint) => {
+    const now = performance.now();
+    if (now - shown < (stderr.isTTY ? REDRAW_INTERVAL : PLAIN_INTERVAL)) return;
+    shown = now;
+    const line = `step ${step}/${steps}, rate ${formatLearningRate(learningRate)}, loss ${formatLoss(smoothedLoss)}`;
+    stderr.write(stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
+  };
+  const clear = () => {
+    if (stderr.isTTY) stderr.write('\r\x1b[K');
+  };
+  return { show, clear };
 }
 
 /** For people, on a terminal in its colours and width. */
@@ -87,32 +98,34 @@ export function describeFindings(
     diverged: `${points.length} of ${steps} steps${reached}: the loss left its range there`,
     stopped: `stopped after ${points.length} of ${steps} steps${reached}`,
   };
-  const head = `smoothed training loss by learning rate, ${ends[end]}`;
+  const head = `training loss, smoothed, over the learning rate; ${ends[end]}`;
   if (points.length < 2) return head;
-  const marks = suggestions
-    ? ([
-        { learningRate: suggestions.minimum, text: 'lowest loss', colour: 'magenta' },
-        { learningRate: suggestions.steepest, text: 'steepest descent', colour: 'yellow' },
-      ] as const)
-    : [];
-  const lines = drawRates({ points, rates: [from, to], marks }, width);
-  return [
-    head,
-    '',
-    ...lines.map((spans) => paint(spans, colours).trimEnd()),
-    '',
-    ...advise(suggestions, points),
-  ].join('\n');
+  const chart = { points, rates: [from, to], marks: suggestions ? marksOf(suggestions) : [] } as const;
+  const lines = drawRates(chart, width).map((spans) => paint(spans, colours).trimEnd());
+  return [head, '', ...lines, '', ...advise(suggestions, points)].join('\n');
 }
 
-function advise(suggestions: RateFindings['suggestions'], points: readonly RangePoint[]): readonly string[] {
+function marksOf({ steepest, minimum, tenthOfMinimum }: RateSuggestions): readonly RateMark[] {
+  const mark = (learningRate: number, text: string, colour: RateMark['colour']) => ({
+    learningRate,
+    text: `${formatRate(learningRate)} ${text}`,
+    colour,
+  });
+  return [
+    mark(steepest, 'steepest descent', 'yellow'),
+    mark(minimum, 'lowest loss', 'magenta'),
+    mark(tenthOfMinimum, 'lowest loss / 10', 'cyan'),
+  ];
+}
+
+function advise(suggestions: RateSuggestions | null, points: readonly RangePoint[]): readonly string[] {
   if (!suggestions) return ['no suggestion: the loss did not fall; try a lower --from, or more --steps'];
   const { steepest, tenthOfMinimum, minimum } = suggestions;
   return [
-    `${formatRate(steepest)}: steepest descent of the loss (recommended as the peak of a schedule)`,
-    `${formatRate(tenthOfMinimum)}: a tenth of the rate of the lowest loss, ${formatRate(minimum)} (the cautious choice)`,
+    `recommended: ${formatRate(steepest)}, where the loss falls most steeply; a rate to start tuning from`,
+    `the other rule: ${formatRate(tenthOfMinimum)}, a tenth of the rate where the loss is lowest`,
     ...(minimum === points[points.length - 1].smoothedRate
-      ? ['the loss still fell at the end; try a higher --to']
+      ? ['the loss still fell at the end: try a higher --to']
       : []),
   ];
 }

@@ -26,7 +26,7 @@ const HEIGHT = 10;
 /** Of what the curve falls by, so much is shown of the rise behind it. */
 const RISE = 0.25;
 
-/** Lines of at most `width` columns, at least 40. */
+/** Lines of at most `width` columns, where that is at least 60 and no mark's text is longer than 25. */
 export function drawRates(chart: RateChart, width: number): readonly Line[] {
   const { points, rates, marks } = chart;
   const plot = width - LABEL_WIDTH;
@@ -39,7 +39,7 @@ export function drawRates(chart: RateChart, width: number): readonly Line[] {
   const drawn = bars(
     Array.from({ length: plot }, (_, column) => ({
       value: lossAt(points, rateOf(column)),
-      style: marks.find(({ learningRate }) => columnOf(learningRate) === column)?.colour ?? 'dim cyan',
+      style: marks.find((mark) => columnOf(mark.learningRate) === column)?.colour ?? 'dim cyan',
     })),
     range,
     HEIGHT,
@@ -48,7 +48,7 @@ export function drawRates(chart: RateChart, width: number): readonly Line[] {
   return [
     ...drawn.map((line, index) => [label(labels[index] === null ? '' : formatLoss(labels[index])), ...line]),
     ...axisLines(rates, columnOf, plot),
-    ...marks.map((mark) => markLine(mark, columnOf(mark.learningRate), plot)),
+    ...marks.map((mark) => markLine(mark, rates[0], columnOf(mark.learningRate), plot)),
   ];
 }
 
@@ -102,9 +102,14 @@ function ticks([from, to]: RateChart['rates']): readonly number[] {
 
 const describeTick = (rate: number) => (rate < 0.01 ? rate.toExponential() : String(rate));
 
-/** `▲ text` below its column, or `text ▲` where there is no room behind it. */
-function markLine({ text, colour }: RateMark, column: number, plot: number): Line {
-  const arrow = { text: '▲', style: colour } as const;
+/** `▲ text` below its column, or `text ▲` where there is no room behind it; `◂ text` of a rate left of all columns. */
+function markLine(
+  { learningRate, text, colour }: RateMark,
+  from: number,
+  column: number,
+  plot: number,
+): Line {
+  const arrow = { text: learningRate < from ? '◂' : '▲', style: colour } as const;
   if (column + 2 + text.length <= plot) {
     return [label(''), { text: ' '.repeat(column) }, arrow, { text: ` ${text}` }];
   }

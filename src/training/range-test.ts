@@ -23,7 +23,7 @@ export interface RangePoint {
 
 /** Learning rates that a curve speaks for. */
 export interface RateSuggestions {
-  /** Where the smoothed loss falls fastest per factor of the rate. */
+  /** Where the smoothed loss falls fastest over the log of the rate, before it is lowest. */
   readonly steepest: number;
   /** Where the smoothed loss is lowest. */
   readonly minimum: number;
@@ -100,29 +100,41 @@ export class RangeTest {
   }
 
   get suggestions(): RateSuggestions | null {
+    const window = Math.floor(windowOf(this.#options));
     // Before the window is full, the mean is mostly the noise of single steps.
-    return suggest(this.points.slice(Math.floor(windowOf(this.#options))));
+    return suggest(this.points.slice(window), window);
   }
 }
 
 const windowOf = ({ steps }: RangeTestOptions) => Math.max(1, WINDOW * steps);
 
-/** What a smoothed curve speaks for; null where its loss is nowhere below its first. */
-export function suggest(
-  curve: readonly Pick<RangePoint, 'smoothedRate' | 'smoothedLoss'>[],
-): RateSuggestions | null {
+/** A point of a smoothed curve. */
+type SmoothedPoint = Pick<RangePoint, 'smoothedRate' | 'smoothedLoss'>;
+
+/**
+ * What a smoothed curve speaks for; null where its loss is nowhere below its first.
+ * @param reach slopes are fitted to a point and so many neighbours on either side.
+ */
+export function suggest(curve: readonly SmoothedPoint[], reach: number): RateSuggestions | null {
   const losses = curve.map(({ smoothedLoss }) => smoothedLoss);
   const lowest = losses.indexOf(Math.min(...losses));
   if (lowest <= 0) return null;
   // What falls behind the minimum falls back from a rise.
-  const slopes = Array.from({ length: lowest }, (_, index) => slopeAt(curve, index));
+  const falling = curve.slice(0, lowest + 1);
+  const slopes = falling.map((_, index) =>
+    slope(falling.slice(Math.max(index - reach, 0), index + reach + 1)),
+  );
   const { smoothedRate: minimum } = curve[lowest];
   const { smoothedRate: steepest } = curve[slopes.indexOf(Math.min(...slopes))];
   return { steepest, minimum, tenthOfMinimum: minimum / 10 };
 }
 
-/** Of the loss over the log of the rate, by the neighbours of a point that is not the last. */
-function slopeAt(curve: readonly Pick<RangePoint, 'smoothedRate' | 'smoothedLoss'>[], index: number): number {
-  const [before, behind] = [curve[Math.max(index - 1, 0)], curve[index + 1]];
-  return (behind.smoothedLoss - before.smoothedLoss) / Math.log(behind.smoothedRate / before.smoothedRate);
+/** Of the least-squares line through the losses over the logs of the rates; at least two points. */
+function slope(points: readonly SmoothedPoint[]): number {
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const logs = points.map(({ smoothedRate }) => Math.log(smoothedRate));
+  const losses = points.map(({ smoothedLoss }) => smoothedLoss);
+  const [meanLog, meanLoss] = [mean(logs), mean(losses)];
+  const products = logs.map((log, index) => (log - meanLog) * (losses[index] - meanLoss));
+  return mean(products) / mean(logs.map((log) => (log - meanLog) ** 2));
 }
