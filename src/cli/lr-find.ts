@@ -102,7 +102,7 @@ export function describeFindings(
   if (points.length < 2) return head;
   const chart = { points, rates: [from, to], marks: suggestions ? marksOf(suggestions) : [] } as const;
   const lines = drawRates(chart, width).map((spans) => paint(spans, colours).trimEnd());
-  return [head, '', ...lines, '', ...advise(suggestions, points)].join('\n');
+  return [head, '', ...lines, '', ...advise({ points, end, suggestions })].join('\n');
 }
 
 function marksOf({ steepest, minimum, tenthOfMinimum }: RateSuggestions): readonly RateMark[] {
@@ -118,7 +118,8 @@ function marksOf({ steepest, minimum, tenthOfMinimum }: RateSuggestions): readon
   ];
 }
 
-function advise(suggestions: RateSuggestions | null, points: readonly RangePoint[]): readonly string[] {
+function advise({ points, end, suggestions }: RateFindings): readonly string[] {
+  if (!suggestions && end === 'stopped') return ['no suggestion: too few steps'];
   if (!suggestions) return ['no suggestion: the loss did not fall; try a lower --from, or more --steps'];
   const { steepest, tenthOfMinimum, minimum } = suggestions;
   return [

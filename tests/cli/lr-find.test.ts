@@ -56,7 +56,17 @@ describe('the picture', () => {
     expect(column(30).join('')).toBe('         ▁');
     expect(column(60).join('')).toBe('▇█████████');
     expect(lines.at(-2)).toBe(`        ${`┬${'─'.repeat(14)}`.repeat(4)}┬`);
-    expect(lines.at(-1)).toBe('        1e-4         1e-3           0.01           0.1              1');
+    const labels = [...(lines.at(-1)?.slice(8) ?? '').matchAll(/\S+/g)].map(({ index, 0: label }) => [
+      index,
+      label,
+    ]);
+    expect(labels).toEqual([
+      [0, '1e-4'],
+      [13, '1e-3'],
+      [28, '0.01'],
+      [44, '0.1'],
+      [60, '1'],
+    ]);
   });
 
   test('a range within a factor of ten has ticks at 1, 2 and 5', () => {
