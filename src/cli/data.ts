@@ -26,6 +26,7 @@ interface SynthesizeCommandOptions {
   readonly test: number;
   readonly seed: number;
   readonly force?: boolean;
+  readonly json?: boolean;
 }
 
 interface InfoOptions {
@@ -68,6 +69,7 @@ export function dataCommand(): Command {
     .option('--test <n>', 'test images', wholeNumber(1), 10_000)
     .option('--seed <n>', 'the same seed gives the same images', wholeNumber(0, 2 ** 32 - 1), 0)
     .option('--force', 'replace a synthetic set that is there already (never a real one)')
+    .option('--json', 'print JSON; the progress goes to standard error')
     .action(runSynthesize);
   const infoCommand = new Command('info')
     .description('check a data folder and tell what is in it')
@@ -84,7 +86,8 @@ export function dataCommand(): Command {
 }
 
 async function runSynthesize(options: SynthesizeCommandOptions): Promise<void> {
-  const { dataset, train, test, seed, force = false } = options;
+  const { dataset, train, test, seed, force = false, json } = options;
+  const output = json ? process.stderr : process.stdout;
   const directory = options.out ?? `data/${dataset}`;
   if (!force && existsSync(join(directory, DESCRIPTION_FILE))) {
     throw new UsageError(
@@ -92,20 +95,21 @@ async function runSynthesize(options: SynthesizeCommandOptions): Promise<void> {
     );
   }
   const started = performance.now();
-  const rewritable = Boolean(process.stdout.isTTY);
+  const rewritable = Boolean(output.isTTY);
   const onProgress = (done: number, total: number) => {
     const share = formatPercent(done / total, 0);
-    process.stdout.write(`\r${formatCount(done)} of ${formatCount(total)} images, ${share}\x1b[K`);
+    output.write(`\r${formatCount(done)} of ${formatCount(total)} images, ${share}\x1b[K`);
   };
   try {
     await synthesize({ dataset, directory, train, test, seed, ...(rewritable && { onProgress }) });
   } finally {
-    if (rewritable) process.stdout.write('\r\x1b[K');
+    if (rewritable) output.write('\r\x1b[K');
   }
-  const time = formatDuration((performance.now() - started) / 1000);
-  process.stdout.write(
-    `${directory}: ${formatCount(train)} training and ${formatCount(test)} test images (synthetic ${dataset}, seed ${seed}) in ${time}\n`,
-  );
+  const seconds = (performance.now() - started) / 1000;
+  const text = json
+    ? JSON.stringify({ folder: directory, dataset, train, test, seed, seconds }, null, 2)
+    : `${directory}: ${formatCount(train)} training and ${formatCount(test)} test images (synthetic ${dataset}, seed ${seed}) in ${formatDuration(seconds)}`;
+  process.stdout.write(`${text}\n`);
 }
 
 async function runInfo(folder: string, { dataset, json }: InfoOptions): Promise<void> {
