@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import { DATASET_NAMES } from '../config/schema.ts';
 import { type Archive, DownloadError, officialArchive } from '../data/archive.ts';
 import { describeCheck, isSound } from '../data/checksums.ts';
@@ -14,7 +14,7 @@ import { DESCRIPTION_FILE } from '../data/layout.ts';
 import { synthesize } from '../data/synthetic.ts';
 import { type VerifiedSet, verifyData } from '../data/verify.ts';
 import { UsageError } from '../errors.ts';
-import { wholeNumber } from './arguments.ts';
+import { choice, oneOf, wholeNumber } from './arguments.ts';
 import { formatBytes, formatCount, formatDuration, formatPercent } from './format.ts';
 import type { ReporterStream } from './progress.ts';
 import { formatTable } from './table.ts';
@@ -41,14 +41,14 @@ interface DownloadCommandOptions {
   readonly json?: boolean;
 }
 
-const datasetOption = (text: string) => new Option('--dataset <name>', text).choices(DATASET_NAMES);
+const datasetOption = (text: string) => choice('--dataset <name>', text, DATASET_NAMES);
 
 export function dataCommand(): Command {
   const download = new Command('download')
     .description(
       'download CIFAR, check it and unpack it; a broken download goes on when the command is repeated',
     )
-    .addArgument(new Argument('<dataset>').choices(DATASET_NAMES))
+    .addArgument(new Argument('<dataset>').choices(DATASET_NAMES).argParser(oneOf(DATASET_NAMES)))
     .option('--out <folder>', "where the archive's folder comes to be (default: data/<dataset>)")
     .option('--from <url>', 'the archive elsewhere, or a folder, ending in /, that has it', webAddress)
     .option('--keep-archive', 'keep the archive too')

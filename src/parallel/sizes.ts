@@ -1,4 +1,4 @@
-// Whether a config's batches and passes fit the data, the backend and the machine: asked before anything is loaded.
+// Whether a config's batches and passes fit the data, the backend and the machine: asked before a replica is made.
 
 import { totalmem } from 'node:os';
 import type { Config } from '../config/schema.ts';

@@ -181,10 +181,6 @@ describe('the command', () => {
 
   test.each([
     [
-      ['--json'],
-      '--json: expected --dry-run beside it; a run writes its figures to metrics.jsonl in its folder',
-    ],
-    [
       ['--dry-run', '--set', 'engine=tensorflow'],
       '--set: engine: expected auto, torch or tfjs, got "tensorflow"',
     ],
