@@ -96,10 +96,10 @@ async function runSynthesize(options: SynthesizeCommandOptions): Promise<void> {
   }
   const started = performance.now();
   const rewritable = Boolean(output.isTTY);
-  const onProgress = (done: number, total: number) => {
-    const share = formatPercent(done / total, 0);
-    output.write(`\r${formatCount(done)} of ${formatCount(total)} images, ${share}\x1b[K`);
-  };
+  const onProgress = (done: number, total: number) =>
+    output.write(
+      `\r${formatCount(done)} of ${formatCount(total)} images, ${formatPercent(done / total, 0)}\x1b[K`,
+    );
   try {
     await synthesize({ dataset, directory, train, test, seed, ...(rewritable && { onProgress }) });
   } finally {
@@ -165,8 +165,11 @@ export async function runDownload(
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = createDownloadDisplay(output);
   try {
-    const { signal } = controller;
-    const result = await downloadArchive(archive, { ...options, signal, onEvent: display.show });
+    const result = await downloadArchive(archive, {
+      ...options,
+      signal: controller.signal,
+      onEvent: display.show,
+    });
     display.close();
     if (json) {
       process.stdout.write(`${JSON.stringify({ archive: archive.title, ...result }, null, 2)}\n`);
