@@ -17,6 +17,7 @@ import { UsageError } from '../errors.ts';
 import { choice, oneOf, wholeNumber } from './arguments.ts';
 import { formatBytes, formatCount, formatDuration, formatPercent } from './format.ts';
 import type { ReporterStream } from './progress.ts';
+import { bar } from './progress-line.ts';
 import { formatTable } from './table.ts';
 
 interface SynthesizeCommandOptions {
@@ -97,9 +98,7 @@ async function runSynthesize(options: SynthesizeCommandOptions): Promise<void> {
   const started = performance.now();
   const rewritable = Boolean(output.isTTY);
   const onProgress = (done: number, total: number) =>
-    output.write(
-      `\r${formatCount(done)} of ${formatCount(total)} images, ${formatPercent(done / total, 0)}\x1b[K`,
-    );
+    output.write(`\r${formatCount(done)} of ${formatCount(total)} images\x1b[K`);
   try {
     await synthesize({ dataset, directory, train, test, seed, ...(rewritable && { onProgress }) });
   } finally {
@@ -165,11 +164,8 @@ export async function runDownload(
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const display = createDownloadDisplay(output);
   try {
-    const result = await downloadArchive(archive, {
-      ...options,
-      signal: controller.signal,
-      onEvent: display.show,
-    });
+    const { signal } = controller;
+    const result = await downloadArchive(archive, { ...options, signal, onEvent: display.show });
     display.close();
     if (json) {
       process.stdout.write(`${JSON.stringify({ archive: archive.title, ...result }, null, 2)}\n`);
@@ -254,14 +250,12 @@ function describeProgress(
   withBar: boolean,
 ): string {
   const share = received / total;
-  const filled = Math.floor(BAR_WIDTH * share);
-  const bar = `${'━'.repeat(filled)}${'─'.repeat(BAR_WIDTH - filled)} `;
   const parts = [formatPercent(share, 0), `${formatBytes(received)} of ${formatBytes(total)}`];
   const rate = (received - offset) / seconds;
   if (seconds > 0 && received < total) {
     parts.push(`${(rate / 2 ** 20).toFixed(1)} MiB/s`, `${formatDuration((total - received) / rate)} left`);
   }
-  return `${withBar ? bar : ''}${parts.join(', ')}`;
+  return `${withBar ? `${bar(share, BAR_WIDTH).join('')} ` : ''}${parts.join(', ')}`;
 }
 
 async function runVerify(folder: string, { json }: { readonly json?: boolean }): Promise<void> {
