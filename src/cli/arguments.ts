@@ -1,6 +1,7 @@
 // Reads the values of options; commander turns what is thrown here into a message that names the option.
 
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import { nearest } from '../config/messages.ts';
 
 /** A parser of whole numbers from `low` to `high`. */
 export function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER) {
@@ -19,6 +20,22 @@ export function positiveNumber(high: number) {
     if (value > 0 && value <= high) return value;
     throw new InvalidArgumentError(`Expected a number above 0, at most ${high}.`);
   };
+}
+
+/** A parser of one of some names; for `argParser` behind `choices`, which puts the names into the help. */
+export function oneOf<Name extends string>(names: readonly Name[]) {
+  return (text: string): Name => {
+    const found = names.find((name) => name === text);
+    if (found !== undefined) return found;
+    const near = nearest(text, names);
+    const hint = near === undefined ? '' : ` Did you mean ${near}?`;
+    throw new InvalidArgumentError(`Allowed choices are ${names.join(', ')}.${hint}`);
+  };
+}
+
+/** An option that takes one of some names. */
+export function choice(flags: string, description: string, names: readonly string[]): Option {
+  return new Option(flags, description).choices(names).argParser(oneOf(names));
 }
 
 /** For an option that may be given several times. */

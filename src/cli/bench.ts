@@ -1,11 +1,11 @@
 // `gradamp bench`: how fast a step is, and whether memory stays flat.
 
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { LeakResult } from '../../bench/leak.ts';
 import type { StepOptions, StepResult, VariantResult } from '../../bench/step.ts';
 import { LARGEST_WIDTH } from '../config/schema.ts';
 import { modelNames } from '../models/index.ts';
-import { positiveNumber, wholeNumber } from './arguments.ts';
+import { choice, positiveNumber, wholeNumber } from './arguments.ts';
 import { formatBytes, formatRate } from './format.ts';
 import { type Column, formatTable } from './table.ts';
 
@@ -19,14 +19,12 @@ export function benchCommand(): Command {
 function stepCommand(): Command {
   return new Command('step')
     .description('time the gradient of one batch on one thread')
-    .addOption(new Option('--model <name>', 'model').choices(modelNames).default('resnet20'))
+    .addOption(choice('--model <name>', 'model', modelNames).default('resnet20'))
     .option('--width <factor>', 'multiply every channel count', positiveNumber(LARGEST_WIDTH), 1)
     .option('--batch <n>', 'images a step', wholeNumber(1), 64)
-    .addOption(
-      new Option('--backend <name>', 'backend of engine tfjs').choices(['wasm', 'cpu']).default('wasm'),
-    )
+    .addOption(choice('--backend <name>', 'backend of engine tfjs', ['wasm', 'cpu']).default('wasm'))
     .option('--pairs <n>', 'steps measured, after some to warm up', wholeNumber(1), 5)
-    .addOption(new Option('--against <path>', 'alternate with the plain wasm path').choices(['plain']))
+    .addOption(choice('--against <path>', 'alternate with the plain wasm path', ['plain']))
     .option('--json', 'print JSON')
     .action(async ({ json, ...options }: StepOptions & { json?: boolean }) => {
       // Loaded only now, as in `train`: tfjs takes its time.

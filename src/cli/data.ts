@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import { DATASET_NAMES } from '../config/schema.ts';
 import { type Archive, DownloadError, officialArchive } from '../data/archive.ts';
 import { describeCheck, isSound } from '../data/checksums.ts';
@@ -14,9 +14,10 @@ import { DESCRIPTION_FILE } from '../data/layout.ts';
 import { synthesize } from '../data/synthetic.ts';
 import { type VerifiedSet, verifyData } from '../data/verify.ts';
 import { UsageError } from '../errors.ts';
-import { wholeNumber } from './arguments.ts';
+import { choice, oneOf, wholeNumber } from './arguments.ts';
 import { formatBytes, formatCount, formatDuration, formatPercent } from './format.ts';
 import type { ReporterStream } from './progress.ts';
+import { bar } from './progress-line.ts';
 import { formatTable } from './table.ts';
 
 interface SynthesizeCommandOptions {
@@ -26,6 +27,7 @@ interface SynthesizeCommandOptions {
   readonly test: number;
   readonly seed: number;
   readonly force?: boolean;
+  readonly json?: boolean;
 }
 
 interface InfoOptions {
@@ -40,14 +42,14 @@ interface DownloadCommandOptions {
   readonly json?: boolean;
 }
 
-const datasetOption = (text: string) => new Option('--dataset <name>', text).choices(DATASET_NAMES);
+const datasetOption = (text: string) => choice('--dataset <name>', text, DATASET_NAMES);
 
 export function dataCommand(): Command {
   const download = new Command('download')
     .description(
       'download CIFAR, check it and unpack it; a broken download goes on when the command is repeated',
     )
-    .addArgument(new Argument('<dataset>').choices(DATASET_NAMES))
+    .addArgument(new Argument('<dataset>').choices(DATASET_NAMES).argParser(oneOf(DATASET_NAMES)))
     .option('--out <folder>', "where the archive's folder comes to be (default: data/<dataset>)")
     .option('--from <url>', 'the archive elsewhere, or a folder, ending in /, that has it', webAddress)
     .option('--keep-archive', 'keep the archive too')
@@ -68,6 +70,7 @@ export function dataCommand(): Command {
     .option('--test <n>', 'test images', wholeNumber(1), 10_000)
     .option('--seed <n>', 'the same seed gives the same images', wholeNumber(0, 2 ** 32 - 1), 0)
     .option('--force', 'replace a synthetic set that is there already (never a real one)')
+    .option('--json', 'print JSON; the progress goes to standard error')
     .action(runSynthesize);
   const infoCommand = new Command('info')
     .description('check a data folder and tell what is in it')
@@ -84,7 +87,8 @@ export function dataCommand(): Command {
 }
 
 async function runSynthesize(options: SynthesizeCommandOptions): Promise<void> {
-  const { dataset, train, test, seed, force = false } = options;
+  const { dataset, train, test, seed, force = false, json } = options;
+  const output = json ? process.stderr : process.stdout;
   const directory = options.out ?? `data/${dataset}`;
   if (!force && existsSync(join(directory, DESCRIPTION_FILE))) {
     throw new UsageError(
@@ -92,20 +96,19 @@ async function runSynthesize(options: SynthesizeCommandOptions): Promise<void> {
     );
   }
   const started = performance.now();
-  const rewritable = Boolean(process.stdout.isTTY);
-  const onProgress = (done: number, total: number) => {
-    const share = formatPercent(done / total, 0);
-    process.stdout.write(`\r${formatCount(done)} of ${formatCount(total)} images, ${share}\x1b[K`);
-  };
+  const rewritable = Boolean(output.isTTY);
+  const onProgress = (done: number, total: number) =>
+    output.write(`\r${formatCount(done)} of ${formatCount(total)} images\x1b[K`);
   try {
     await synthesize({ dataset, directory, train, test, seed, ...(rewritable && { onProgress }) });
   } finally {
-    if (rewritable) process.stdout.write('\r\x1b[K');
+    if (rewritable) output.write('\r\x1b[K');
   }
-  const time = formatDuration((performance.now() - started) / 1000);
-  process.stdout.write(
-    `${directory}: ${formatCount(train)} training and ${formatCount(test)} test images (synthetic ${dataset}, seed ${seed}) in ${time}\n`,
-  );
+  const seconds = (performance.now() - started) / 1000;
+  const text = json
+    ? JSON.stringify({ folder: directory, dataset, train, test, seed, seconds }, null, 2)
+    : `${directory}: ${formatCount(train)} training and ${formatCount(test)} test images (synthetic ${dataset}, seed ${seed}) in ${formatDuration(seconds)}`;
+  process.stdout.write(`${text}\n`);
 }
 
 async function runInfo(folder: string, { dataset, json }: InfoOptions): Promise<void> {
@@ -247,14 +250,12 @@ function describeProgress(
   withBar: boolean,
 ): string {
   const share = received / total;
-  const filled = Math.floor(BAR_WIDTH * share);
-  const bar = `${'━'.repeat(filled)}${'─'.repeat(BAR_WIDTH - filled)} `;
   const parts = [formatPercent(share, 0), `${formatBytes(received)} of ${formatBytes(total)}`];
   const rate = (received - offset) / seconds;
   if (seconds > 0 && received < total) {
     parts.push(`${(rate / 2 ** 20).toFixed(1)} MiB/s`, `${formatDuration((total - received) / rate)} left`);
   }
-  return `${withBar ? bar : ''}${parts.join(', ')}`;
+  return `${withBar ? `${bar(share, BAR_WIDTH).join('')} ` : ''}${parts.join(', ')}`;
 }
 
 async function runVerify(folder: string, { json }: { readonly json?: boolean }): Promise<void> {

@@ -1,10 +1,11 @@
 // `gradamp doctor`: what this machine has, which engines and backends load, and which data there are.
 
-import { existsSync, readdirSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { DATASET_NAMES } from '../config/schema.ts';
-import { readDatasetDescription } from '../data/cifar.ts';
+import { locateSets, look, readDatasetDescription } from '../data/cifar.ts';
+import type { DatasetName } from '../data/dataset.ts';
 import { type EngineProbe, probeEngines } from './engines.ts';
 import { formatBytes, formatCount } from './format.ts';
 import { describeMachine, type Machine } from './machine.ts';
@@ -12,9 +13,12 @@ import { formatTable } from './table.ts';
 
 interface DataFolder {
   readonly folder: string;
-  readonly dataset: string;
-  /** Null of the real data. */
+  /** Null where that cannot be told. */
+  readonly dataset: string | null;
+  /** Null of the real data, and where there is a problem. */
   readonly synthetic: { readonly train: number; readonly test: number; readonly seed: number } | null;
+  /** Why it cannot be read. */
+  readonly problem: string | null;
 }
 
 export function doctorCommand(): Command {
@@ -61,26 +65,40 @@ function describeEngines(probes: readonly EngineProbe[]): string {
 
 function describeData(folders: readonly DataFolder[]): string {
   if (folders.length === 0) return 'data: none in ./data; `gradamp data synthesize` makes a synthetic set';
-  const rows = folders.map(({ folder, dataset, synthetic }) => [
+  const rows = folders.map(({ folder, dataset, synthetic, problem }) => [
     folder,
-    dataset,
-    synthetic
-      ? `synthetic, ${formatCount(synthetic.train)} + ${formatCount(synthetic.test)} images, seed ${synthetic.seed}`
-      : 'real',
+    dataset ?? '?',
+    problem ?? (synthetic ? describeSynthetic(synthetic) : 'real'),
   ]);
   return formatTable([{ title: 'data folder' }, { title: 'data set' }, { title: '' }], rows);
 }
 
-/** The folders in `parent` that hold a data set; their files are not read. */
-async function findData(parent: string): Promise<readonly DataFolder[]> {
-  if (!existsSync(parent)) return [];
+const describeSynthetic = ({ train, test, seed }: NonNullable<DataFolder['synthetic']>) =>
+  `synthetic, ${formatCount(train)} + ${formatCount(test)} images, seed ${seed}`;
+
+/** The folders in `parent` that hold a data set or cannot be read; the data files themselves are not read. */
+export async function findData(parent: string): Promise<readonly DataFolder[]> {
   const found: DataFolder[] = [];
-  for (const entry of readdirSync(parent, { withFileTypes: true })) {
-    if (!entry.isDirectory()) continue;
-    const folder = join(parent, entry.name);
-    for (const dataset of DATASET_NAMES) {
-      const description = await readDatasetDescription(dataset, folder).catch(() => null);
-      if (description !== null) found.push({ folder, dataset, synthetic: description ?? null });
+  const problemOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
+  const names = await readdir(parent).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') {
+      found.push({ folder: parent, dataset: null, synthetic: null, problem: problemOf(error) });
+    }
+    return [];
+  });
+  for (const name of names.sort()) {
+    const folder = join(parent, name);
+    let dataset: DatasetName | null = null;
+    try {
+      if (!(await look(folder))?.isDirectory()) continue;
+      for (const candidate of DATASET_NAMES) {
+        if ((await locateSets(candidate, folder)).length === 0) continue;
+        dataset = candidate;
+        const synthetic = (await readDatasetDescription(candidate, folder)) ?? null;
+        found.push({ folder, dataset, synthetic, problem: null });
+      }
+    } catch (error) {
+      found.push({ folder, dataset, synthetic: null, problem: problemOf(error) });
     }
   }
   return found;

@@ -9,7 +9,7 @@ import { type Config, documentOf } from '../config/schema.ts';
 import type { Seeds } from '../config/seeds.ts';
 import { readCifar } from '../data/cifar.ts';
 import { describeLayout } from '../data/layout.ts';
-import { largestPass } from '../data/sampling.ts';
+import { largestPass, stepCount } from '../data/sampling.ts';
 import { chooseEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import { candidatesOf } from '../models/candidates.ts';
@@ -18,6 +18,7 @@ import { estimatePassBytes, summarise, trainingFlops } from '../models/summary.t
 import { outline } from '../parallel/coordinator.ts';
 import { checkSizes, trainedImages } from '../parallel/sizes.ts';
 import { storeBytes } from '../parallel/store.ts';
+import { learningRateOf } from '../training/learning-rate.ts';
 import type { EpochPhase } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { formatBytes, formatCount, formatMacs } from './format.ts';
@@ -31,8 +32,9 @@ type EpochRange = readonly [first: number, last: number];
 /** One entry of the schedule, and what it makes of its epochs. */
 export interface PlannedPhase {
   readonly epochs: EpochRange;
-  /** Of the first step of its first and of its last epoch. */
+  /** Of its first and of its last step, and the highest of all. */
   readonly learningRate: readonly [first: number, last: number];
+  readonly peakLearningRate: number;
   /** Of the chosen layers, and with response `continuous` the largest; 1 where nothing is changed. */
   readonly factor: number;
   /** The epochs at whose end layers are chosen. */
@@ -95,7 +97,7 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
 
   const { epochs } = outline(config, size, directory);
   const { rows, parameters, macs } = summarise(graph);
-  const { batchSize, microBatch, devices } = config;
+  const { batchSize, microBatch, devices, accumulate } = config;
   const passSize = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
   const store = storeBytes(graph, config);
   const passBytes = Math.ceil(estimatePassBytes(graph, passSize));
@@ -109,7 +111,7 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
     data: { folder, trainingImages, validationImages: config.validation, synthetic, missing },
     seeds: config.seeds,
     epochs: epochs.map(({ phase }) => phase),
-    phases: plannedPhases(config, epochs),
+    phases: plannedPhases(config, epochs, stepCount(trainingImages, batchSize * accumulate)),
     candidates: config.amplification === 'none' ? null : candidatesOf(config, graph).length,
     layers: rows.length,
     parameters,
@@ -149,19 +151,27 @@ function isWithoutData(dataDir: string, { folder, files }: ReturnType<typeof des
 }
 
 function plannedPhases(
-  { schedule }: Config,
-  epochs: readonly { readonly phase: EpochPhase; readonly learningRate: number }[],
+  config: Config,
+  epochs: readonly { readonly phase: EpochPhase }[],
+  stepsPerEpoch: number,
 ): readonly PlannedPhase[] {
-  return schedule.map(({ endEpoch, factor }, index): PlannedPhase => {
+  const { schedule } = config;
+  return schedule.map(({ endEpoch, learningRate, factor }, index): PlannedPhase => {
     const first = index === 0 ? 1 : schedule[index - 1].endEpoch + 1;
     const held = epochs
       .slice(first - 1, endEpoch)
       .map((epoch, offset) => ({ ...epoch, epoch: first + offset }));
+    const rates = held.flatMap(({ epoch }) =>
+      Array.from({ length: stepsPerEpoch }, (_, step) =>
+        learningRateOf(config, learningRate, { epoch, step, stepsPerEpoch }),
+      ),
+    );
     const analyses = held.filter(({ phase }) => phase === 'analysis').map(({ epoch }) => epoch);
     const acts = held.find(({ phase }) => isActing(phase))?.phase;
     return {
       epochs: [first, endEpoch],
-      learningRate: [held[0].learningRate, held[held.length - 1].learningRate],
+      learningRate: [rates[0], rates[rates.length - 1]],
+      peakLearningRate: rates.reduce((highest, rate) => Math.max(highest, rate)),
       factor: acts === 'frozen' ? FROZEN : acts ? factor : 1,
       analyses,
       acting: acts ? [analyses[0] + 1, endEpoch] : null,
@@ -187,13 +197,13 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
       { title: 'analyses at the end of' },
       { title: `${acting} epochs` },
     ],
-    phases.map(({ epochs, learningRate, factor, analyses, acting: range }, index) => [
+    phases.map((phase, index) => [
       String(index + 1),
-      formatRange(epochs),
-      [...new Set(learningRate.map((rate) => String(Number(rate.toPrecision(3)))))].join(' to '),
-      range ? (acting === 'scaled' ? `up to ${factor}` : String(factor)) : '-',
-      formatList(analyses),
-      range ? formatRange(range) : '-',
+      formatRange(phase.epochs),
+      formatRates(phase),
+      phase.acting ? `${acting === 'scaled' ? 'up to ' : ''}${phase.factor}` : '-',
+      formatList(phase.analyses),
+      phase.acting ? formatRange(phase.acting) : '-',
     ]),
   );
   const source = data.synthetic ? 'synthetic' : data.missing ? 'official size' : 'found';
@@ -205,8 +215,8 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     ['compute', `${formatMacs(plan.macs)} MACs/image, ${formatFlops(plan.trainingFlops)} to train`],
     [
       'memory',
-      `about ${formatBytes(memory.totalBytes)}: ${formatBytes(memory.storeBytes)} shared, and up to ` +
-        `${formatBytes(memory.passBytes)} for a pass of ${memory.passSize} on each of ${config.devices.length}`,
+      `about ${formatBytes(memory.totalBytes)}: ${formatBytes(memory.storeBytes)} shared, ` +
+        `${config.devices.length} × ${formatBytes(memory.passBytes)} for passes of ${memory.passSize} images`,
     ],
     ['engine', plan.engine],
     ['folder', plan.directory],
@@ -221,7 +231,9 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     formatTable([{ title: 'run' }, { title: '' }], rows),
     '',
     ...plan.warnings.map((warning) => `warning: ${warning}`),
-    ...(data.missing ? [`no data yet: ${data.missing}`] : []),
+    ...(data.missing
+      ? [`no data yet: \`gradamp data download ${config.dataset} --out ${data.folder}\` gets them`]
+      : []),
     'dry run: nothing was trained or written',
   ].join('\n');
 }
@@ -244,6 +256,18 @@ const describeCandidates = ({ candidates, config }: RunPlan) => {
   const { pooling } = config.amplification as { pooling: string };
   return `${candidates} ${pooling === 'tensor' ? 'tensors' : 'layers'}`;
 };
+
+/** `0.1`; `0.4 to 0.2`; `0.3 to 0.4 to 0.2` where the rate rises and falls. */
+function formatRates({ learningRate: [first, last], peakLearningRate }: PlannedPhase): string {
+  const [start, peak, end] = [first, peakLearningRate, last].map((rate) =>
+    String(Number(rate.toPrecision(3))),
+  );
+  return [
+    start,
+    ...(peak === start || peak === end ? [] : [peak]),
+    ...(end === start && peak === start ? [] : [end]),
+  ].join(' to ');
+}
 
 const formatRange = ([first, last]: EpochRange) => (first === last ? String(first) : `${first}-${last}`);
 

@@ -13,6 +13,7 @@ import { createEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
+import { checkEvaluationSize } from '../parallel/sizes.ts';
 import { type Checkpoint, readCheckpoint } from '../training/checkpoint.ts';
 import {
   type ClassAccuracy,
@@ -114,6 +115,7 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   const samples = partition(dataset, { validation, seed: seeds.validation })[images];
   const { weights, statistics, epoch, step } = checkpoint;
   checkLengths(run, graph, checkpoint);
+  checkEvaluationSize(config, engine.name, graph);
   const replica = engine.createReplica({
     graph,
     normalisation: dataset.normalisation,

@@ -12,11 +12,14 @@ export function initCommand(): Command {
   return new Command('init')
     .description('write a commented config to start from; never replaces a file')
     .argument('[file]', 'the new file', 'gradamp.yaml')
-    .action((file: string) => {
-      writeNew(file, startingConfig(existsSync(join(dirname(file), SCHEMA_FILE))));
-      process.stdout.write(
-        `${file} written; check it with \`gradamp train ${file} --dry-run\`, get its data with \`gradamp data download cifar10\`\n`,
-      );
+    .option('--json', 'print JSON')
+    .action((file: string, { json }: { json?: boolean }) => {
+      const schema = existsSync(join(dirname(file), SCHEMA_FILE));
+      writeNew(file, startingConfig(schema));
+      const text = json
+        ? JSON.stringify({ file, schema }, null, 2)
+        : `${file} written; check it with \`gradamp train ${file} --dry-run\`, get its data with \`gradamp data download cifar10\``;
+      process.stdout.write(`${text}\n`);
     });
 }
 

@@ -4,6 +4,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { nearest } from '../config/messages.ts';
 import { UsageError } from '../errors.ts';
 import { fromPackage } from '../package-root.ts';
 import { benchCommand } from './bench.ts';
@@ -12,6 +13,7 @@ import { dataCommand } from './data.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { initCommand } from './init.ts';
+import { findCommand } from './lr-find.ts';
 import { modelsCommand } from './models.ts';
 import { quickstartCommand } from './quickstart.ts';
 import { trainCommand } from './train.ts';
@@ -20,6 +22,7 @@ const commands = [
   initCommand(),
   trainCommand(),
   evaluateCommand(),
+  findCommand(),
   quickstartCommand(),
   modelsCommand(),
   dataCommand(),
@@ -40,13 +43,35 @@ function createProgram(): Command {
   return program;
 }
 
+/** In place of commander's, which takes an unknown name for none. */
+function helpCommand(parent: Command): Command {
+  return new Command('help')
+    .description('show the help of a command')
+    .argument('[command...]')
+    .action((path: readonly string[]) => {
+      let command: Command = parent;
+      for (const name of path) {
+        const found = command.commands.find((child) => child.name() === name);
+        if (!found) {
+          const names = command.commands.map((child) => child.name());
+          const near = nearest(name, names);
+          const hint = near === undefined ? '' : ` (Did you mean ${near}?)`;
+          command.error(`error: unknown command '${name}'${hint}`);
+        }
+        command = found;
+      }
+      command.help();
+    });
+}
+
 /** Adds commands with the settings of the one above them, which commander gives only to those it makes itself. */
 function adopt(parent: Command, children: readonly Command[]): void {
   for (const child of children) {
     child.copyInheritedSettings(parent);
     if (!parent.commands.includes(child)) parent.addCommand(child);
-    adopt(child, child.commands);
+    if (child.commands.length > 0) adopt(child, child.commands);
   }
+  parent.helpCommand(false).addCommand(helpCommand(parent).copyInheritedSettings(parent));
 }
 
 const asOneLine = (text: string) =>

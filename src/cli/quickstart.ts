@@ -27,12 +27,14 @@ const VARIANTS = [
 export function quickstartCommand(): Command {
   return new Command('quickstart')
     .description('train a small network on synthetic data twice, original and amplified, in a few minutes')
-    .action(() => quickstart());
+    .option('--json', 'print both summaries as JSON; everything else goes to standard error')
+    .action(({ json }: { json?: boolean }) => quickstart(json));
 }
 
-async function quickstart(): Promise<void> {
+async function quickstart(json = false): Promise<void> {
+  const output = json ? process.stderr : process.stdout;
   const { dataDir, dataset, seed } = loadConfig(CONFIG);
-  const print = (line: string) => console.log(line);
+  const print = (line: string) => output.write(`${line}\n`);
   if (isNewOrEmpty(dataDir)) {
     print(`data: synthesising ${DATA.train} training and ${DATA.test} test images into ${dataDir}`);
     await synthesize({ dataset, directory: dataDir, seed, ...DATA });
@@ -46,7 +48,7 @@ async function quickstart(): Promise<void> {
   for (const { name, set } of VARIANTS) {
     const directory = `${DIRECTORY}/${name}`;
     print(`\n${name}: ${directory}`);
-    const result = await trainShown(loadConfig(CONFIG, { set }), directory);
+    const result = await trainShown(loadConfig(CONFIG, { set }), directory, output);
     if (result.summary.stopped) return;
     results.push(result);
   }
@@ -58,6 +60,9 @@ async function quickstart(): Promise<void> {
   print(
     'selections.jsonl (every layer with G, Gprime and z), TensorBoard events, summary.json, checkpoint.msgpack',
   );
+  if (!json) return;
+  const runs = results.map(({ summary }) => ({ directory: `${DIRECTORY}/${summary.name}`, ...summary }));
+  process.stdout.write(`${JSON.stringify({ runs }, null, 2)}\n`);
 }
 
 function isNewOrEmpty(folder: string): boolean {

@@ -2,7 +2,7 @@
 // a bend stands below the phase that made it.
 
 import type { ActingPhase, EpochPhase } from '../training/reporter.ts';
-import { joinSpans, PHASE_COLOURS, type Span } from './paint.ts';
+import { joinSpans, PHASE_COLOURS, type Span, type Style } from './paint.ts';
 
 /** The epochs that a column stands for; null between two epochs. */
 export type Column = { readonly first: number; readonly last: number } | null;
@@ -107,19 +107,31 @@ export function curve(
   values: readonly (number | null)[],
   { range, height, dim }: CurveStyle,
 ): readonly (readonly Span[])[] {
-  const bars = columns.map((column) => {
+  const means = columns.map((column) => {
     const phase = columnPhase(column, phases);
-    const mean = column && meanOf(values.slice(column.first - 1, column.last));
     const colour = phase && PHASE_COLOURS[phase];
     return {
-      eighths: eighthsOf(mean, range, height),
+      value: column && meanOf(values.slice(column.first - 1, column.last)),
       style: dim && colour ? (`dim ${colour}` as const) : colour,
     };
   });
+  return bars(means, range, height);
+}
+
+/** A column of its own for each value, lines from top to bottom; null is not drawn, what leaves the range is cut. */
+export function bars(
+  columns: readonly { readonly value: number | null; readonly style?: Style }[],
+  range: CurveStyle['range'],
+  height: number,
+): readonly (readonly Span[])[] {
+  const cells = columns.map(({ value, style }) => ({ eighths: eighthsOf(value, range, height), style }));
   return Array.from({ length: height }, (_, line) => {
     const below = 8 * (height - 1 - line);
     return joinSpans(
-      bars.map(({ eighths, style }) => ({ text: EIGHTHS[Math.min(Math.max(eighths - below, 0), 8)], style })),
+      cells.map(({ eighths, style }) => ({
+        text: EIGHTHS[Math.min(Math.max(eighths - below, 0), 8)],
+        style,
+      })),
     );
   });
 }
@@ -127,7 +139,7 @@ export function curve(
 /** In eighths of a line; 0 draws nothing. */
 function eighthsOf(value: number | null, [low, high]: CurveStyle['range'], height: number): number {
   if (value === null) return 0;
-  const share = high > low ? (value - low) / (high - low) : 0.5;
+  const share = high > low ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 0.5;
   return 1 + Math.round(share * (8 * height - 2));
 }
 

@@ -6,10 +6,8 @@ import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
-import { UsageError } from '../errors.ts';
 import type { TrainResult } from '../parallel/coordinator.ts';
 import type { RunSummary } from '../training/metrics.ts';
-import type { Reporter } from '../training/reporter.ts';
 import { collect } from './arguments.ts';
 import { formatDuration, formatPercent } from './format.ts';
 import { createReporter } from './progress.ts';
@@ -35,16 +33,19 @@ export function trainCommand(): Command {
     .option('--devices <list>', 'one worker each, for example cpu,cpu')
     .option('--out <folder>', "the run's folder, new or empty (default: runs/<name of the run or config>)")
     .option('--dry-run', 'check everything and show what would be done; train and write nothing')
-    .option('--json', 'with --dry-run: print JSON')
+    .option('--json', 'print the summary, or the plan of a dry run, as JSON; progress goes to standard error')
     .action(async (file: string, options: TrainCommandOptions) => {
       const { set, devices, out, dryRun, json } = options;
-      if (json && !dryRun)
-        throw new UsageError(
-          '--json: expected --dry-run beside it; a run writes its figures to metrics.jsonl in its folder',
-        );
       const config = loadConfig(file, { set, devices });
       const directory = out ?? freeFolder(join('runs', config.name ?? basename(file, extname(file))));
-      await (dryRun ? showPlan(config, directory, json) : trainShown(config, directory));
+      if (dryRun) {
+        await showPlan(config, directory, json);
+      } else if (json) {
+        const { summary } = await trainShown(config, directory, process.stderr);
+        process.stdout.write(`${JSON.stringify({ directory, ...summary }, null, 2)}\n`);
+      } else {
+        await trainShown(config, directory);
+      }
     });
 }
 
@@ -57,14 +58,20 @@ async function showPlan(config: Config, directory: string, json = false): Promis
   process.stdout.write(`${text}\n`);
 }
 
-/** One run, shown on standard output and summed up there; Ctrl-C stops it after its step. */
-export async function trainShown(config: Config, directory: string): Promise<TrainResult> {
+/** One run, shown and summed up on `output`; Ctrl-C stops it after its step. */
+export async function trainShown(
+  config: Config,
+  directory: string,
+  output: NodeJS.WriteStream = process.stdout,
+): Promise<TrainResult> {
   // Loaded only now: an error in the config is told at once.
   const { train } = await import('../parallel/coordinator.ts');
-  const reporter = createReporter(process.stdout);
+  const reporter = createReporter(output);
   try {
+    // On a terminal the reporter draws, and what others write would tear its picture.
+    const notice = output.isTTY ? (text: string) => reporter.message(text) : undefined;
     const run = (signal: AbortSignal) => train(config, { directory, reporter, signal });
-    const result = await interruptible(run, noticeBy(reporter));
+    const result = await interruptible(run, notice);
     // Asked to stop behind the last step, it is a complete run.
     if (!result.summary.stopped) process.exitCode = 0;
     reporter.close();
@@ -76,11 +83,6 @@ export async function trainShown(config: Config, directory: string): Promise<Tra
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-
-/** For `interruptible`: on a terminal the reporter draws, and what others write would tear its picture. */
-function noticeBy(reporter: Reporter): ((text: string) => void) | undefined {
-  return process.stdout.isTTY ? (text) => reporter.message(text) : undefined;
-}
 
 /**
  * Runs `work` with a signal that Ctrl-C aborts; a second Ctrl-C ends the program. An interrupted program exits with

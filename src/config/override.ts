@@ -17,6 +17,7 @@ export function parseOverride(text: string): Override {
   if (equals < 0 || path.includes('')) {
     throw new UsageError(`--set: expected key=value, got ${show(text)}; for example --set batchSize=64`);
   }
+  if (path[0] === 'extends') throw problemOf(path, 'expected in a config file alone; write it there');
   return { path, value: parseValue(path, text.slice(equals + 1)) };
 }
 

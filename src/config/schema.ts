@@ -144,6 +144,11 @@ function closedMap<Shape extends z.core.$ZodShape>(phrase: string, shape: Shape)
   return z.strictObject(shape, { error: expectedKeys(phrase, Object.keys(shape)) });
 }
 
+/** The map that a file is; `extends` has been read before. */
+function fileMap<Shape extends z.core.$ZodShape>(shape: Shape) {
+  return z.strictObject(shape, { error: expectedKeys('a map of keys', [...Object.keys(shape), 'extends']) });
+}
+
 function oneOf<const Names extends readonly string[]>(names: Names) {
   return z.enum(names, { error: expected(listed(names), { names }) });
 }
@@ -257,7 +262,7 @@ const nameError = expected('a name of letters, digits, dots, dashes and undersco
 const dataDirError = expected('the path of a folder');
 
 /** The config as users write it, with defaults filled in. */
-export const documentSchema = closedMap('a map of keys', {
+export const documentSchema = fileMap({
   name: z
     .string({ error: nameError })
     .regex(/^\w[\w.-]{0,99}$/, { error: nameError })

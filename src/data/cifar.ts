@@ -79,17 +79,32 @@ async function findFolder(name: DatasetName, directory: string): Promise<string>
   if (!information.isDirectory()) {
     throw new UsageError(`${directory}: expected a folder with ${title}, found a file; name the folder`);
   }
-  const names = [...files.train, ...files.test];
-  for (const candidate of [directory, join(directory, folder)]) {
-    for (const file of names) if (await look(join(candidate, file))) return candidate;
-  }
+  const [found] = await locateSets(name, directory);
+  if (found !== undefined) return found;
   throw new UsageError(
-    `${directory}: expected ${title} (${names[0]}, ...) in it or in its folder ${folder}, found neither; ${remedy}`,
+    `${directory}: expected ${title} (${files.train[0]}, ...) in it or in its folder ${folder}, found neither; ${remedy}`,
   );
 }
 
+/**
+ * Where files of the set are, if only one: `directory`, the official archive's folder in it, both or neither.
+ * @throws UsageError where that cannot be told.
+ */
+export async function locateSets(name: DatasetName, directory: string): Promise<readonly string[]> {
+  const { folder, files } = describeLayout(name);
+  const found: string[] = [];
+  for (const candidate of [directory, join(directory, folder)]) {
+    for (const file of [...files.train, ...files.test]) {
+      if (!(await look(join(candidate, file)))) continue;
+      found.push(candidate);
+      break;
+    }
+  }
+  return found;
+}
+
 /** What is at `path`; undefined where there is nothing, which is not the same as what may not be looked at. */
-function look(path: string): Promise<Stats | undefined> {
+export function look(path: string): Promise<Stats | undefined> {
   return stat(path).catch((error) => {
     if (isMissing(error)) return undefined;
     throw unreadable(path, error);

@@ -1,13 +1,12 @@
 // Tells whether a data folder holds what it should: the real sets to the byte, synthetic ones in sizes and labels.
 
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { officialArchive } from './archive.ts';
 import { checkFiles, type FileCheck, isSound } from './checksums.ts';
-import { readCifar } from './cifar.ts';
+import { locateSets, look, readCifar } from './cifar.ts';
 import type { DatasetName } from './dataset.ts';
-import { DESCRIPTION_FILE, describeLayout } from './layout.ts';
+import { DESCRIPTION_FILE } from './layout.ts';
 
 export interface VerifiedSet {
   readonly dataset: DatasetName;
@@ -23,16 +22,12 @@ export interface VerifiedSet {
 /**
  * Every set in `directory` or in the official archives' folders in it, detected by its files.
  *
- * @throws UsageError where there is none.
+ * @throws UsageError where there is none, or what is there cannot be looked at.
  */
 export async function verifyData(directory: string): Promise<readonly VerifiedSet[]> {
   const sets: VerifiedSet[] = [];
   for (const dataset of ['cifar10', 'cifar100'] as const) {
-    const layout = describeLayout(dataset);
-    for (const folder of [directory, join(directory, layout.folder)]) {
-      const names = [...layout.files.train, ...layout.files.test];
-      if (names.some((name) => existsSync(join(folder, name)))) sets.push(await verifySet(dataset, folder));
-    }
+    for (const folder of await locateSets(dataset, directory)) sets.push(await verifySet(dataset, folder));
   }
   if (sets.length > 0) return sets;
   throw new UsageError(
@@ -41,7 +36,7 @@ export async function verifyData(directory: string): Promise<readonly VerifiedSe
 }
 
 async function verifySet(dataset: DatasetName, folder: string): Promise<VerifiedSet> {
-  if (!existsSync(join(folder, DESCRIPTION_FILE))) {
+  if (!(await look(join(folder, DESCRIPTION_FILE)))) {
     const files = await checkFiles(folder, officialArchive(dataset).files);
     return { dataset, folder, synthetic: false, ok: files.every(isSound), files };
   }

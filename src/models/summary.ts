@@ -65,18 +65,8 @@ const ALLOCATION_MARGIN = 1.2;
  */
 export function estimatePassBytes(graph: Graph, samples: number): number {
   const { afterForward, afterBackward } = liveness(graph);
-  const bytes = graph.nodes.map((node) => 4 * samples * sizeOf(node.shape));
-  const scratch = (node: Node) =>
-    node.op === 'conv2d' || node.op === 'batchNorm'
-      ? 2 * Math.max(bytes[node.index], bytes[node.inputs[0]])
-      : 0;
-  let live = 0;
-  let peak = 0;
-  for (const node of graph.nodes) {
-    live += bytes[node.index];
-    peak = Math.max(peak, live + scratch(node));
-    for (const freed of afterForward[node.index]) live -= bytes[freed];
-  }
+  const { bytes, scratch } = memoryOf(graph, samples);
+  let { live, peak } = sweep(graph, { bytes, scratch, freed: afterForward });
   const gradients = new Set<number>([graph.nodes.length - 1]);
   for (const node of graph.nodes.toReversed()) {
     for (const input of node.inputs) {
@@ -88,6 +78,43 @@ export function estimatePassBytes(graph: Graph, samples: number): number {
     if (gradients.delete(node.index)) live -= bytes[node.index];
     for (const freed of afterBackward[node.index]) live -= bytes[freed];
   }
+  return withFilters(graph, peak);
+}
+
+/** The same of an evaluation pass: the activations as the forward sweep frees them. */
+export function estimateEvaluationBytes(graph: Graph, samples: number): number {
+  const { afterEvaluation } = liveness(graph);
+  return withFilters(graph, sweep(graph, { ...memoryOf(graph, samples), freed: afterEvaluation }).peak);
+}
+
+/** Bytes of each node's output for so many samples, and of a node's scratch. */
+function memoryOf(graph: Graph, samples: number) {
+  const bytes = graph.nodes.map((node) => 4 * samples * sizeOf(node.shape));
+  const scratch = (node: Node) =>
+    node.op === 'conv2d' || node.op === 'batchNorm'
+      ? 2 * Math.max(bytes[node.index], bytes[node.inputs[0]])
+      : 0;
+  return { bytes, scratch };
+}
+
+interface SweepMemory extends ReturnType<typeof memoryOf> {
+  /** By node, the outputs that are freed behind it. */
+  readonly freed: readonly (readonly number[])[];
+}
+
+/** Bytes at the end of a forward sweep, and the most within it. */
+function sweep(graph: Graph, { bytes, scratch, freed }: SweepMemory) {
+  let live = 0;
+  let peak = 0;
+  for (const node of graph.nodes) {
+    live += bytes[node.index];
+    peak = Math.max(peak, live + scratch(node));
+    for (const output of freed[node.index]) live -= bytes[output];
+  }
+  return { live, peak };
+}
+
+function withFilters(graph: Graph, peak: number): number {
   const largestLayer = Math.max(...graph.layers.map(({ parameters }) => parameters[0].size));
   const parameters = 4 * (graph.parameterLength + 2 * largestLayer);
   return BASE_BYTES + ALLOCATION_MARGIN * (peak + parameters);

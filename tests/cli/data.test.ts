@@ -193,18 +193,19 @@ group('the progress', () => {
   });
 
   test('is one line with a bar on a terminal, no wider than that', () => {
+    // 37.5% of 20 columns, rounded like the percentage beside it.
     vi.stubEnv('TERM', 'xterm');
     const lines = played({ isTTY: true, columns: 80 });
     vi.unstubAllEnvs();
     expect(lines.slice(0, 4)).toEqual([
       '\r\x1b[K',
       'downloading URL (160 MiB, from 40 MiB on)\n',
-      '\r━━━━━━━───────────── 38%, 60 MiB of 160 MiB, 2.0 MiB/s, 50 s left\x1b[K',
+      '\r━━━━━━━━──────────── 38%, 60 MiB of 160 MiB, 2.0 MiB/s, 50 s left\x1b[K',
       '\r━━━━━━━━━━────────── 50%, 80 MiB of 160 MiB, 2.0 MiB/s, 40 s left\x1b[K',
     ]);
     expect(lines.slice(-3)).toEqual(['\r\x1b[K', 'the connection broke; tries again in 2.0 s\n', '\r\x1b[K']);
     vi.stubEnv('TERM', 'xterm');
-    expect(played({ isTTY: true, columns: 30 })[2]).toBe('\r━━━━━━━───────────── 38%, 60 \x1b[K');
+    expect(played({ isTTY: true, columns: 30 })[2]).toBe('\r━━━━━━━━──────────── 38%, 60 \x1b[K');
     vi.unstubAllEnvs();
   });
 });

@@ -47,10 +47,31 @@ function gradamp(...options: string[]) {
 test('the plan says which epochs analyse and which amplify', async () => {
   const { phases, epochs } = await plan();
   expect(phases).toEqual([
-    { epochs: [1, 2], learningRate: [0.1, 0.1], factor: 1, analyses: [], acting: null },
-    { epochs: [3, 9], learningRate: [0.1, 0.1], factor: 2, analyses: [3], acting: [4, 9] },
+    {
+      epochs: [1, 2],
+      learningRate: [0.1, 0.1],
+      peakLearningRate: 0.1,
+      factor: 1,
+      analyses: [],
+      acting: null,
+    },
+    {
+      epochs: [3, 9],
+      learningRate: [0.1, 0.1],
+      peakLearningRate: 0.1,
+      factor: 2,
+      analyses: [3],
+      acting: [4, 9],
+    },
     // A factor of 1 amplifies nothing.
-    { epochs: [10, 10], learningRate: [0.01, 0.01], factor: 1, analyses: [10], acting: null },
+    {
+      epochs: [10, 10],
+      learningRate: [0.01, 0.01],
+      peakLearningRate: 0.01,
+      factor: 1,
+      analyses: [10],
+      acting: null,
+    },
   ]);
   expect(epochs.join(' ')).toBe(
     'plain plain analysis amplified amplified amplified amplified amplified amplified analysis',
@@ -91,10 +112,34 @@ test('without amplification every phase is plain and there are no candidates', a
   expect(candidates).toBeNull();
 });
 
-test('a learning rate that follows a curve is shown from its first epoch to its last', async () => {
+test('a learning rate that follows a curve is shown from its first step to its last', async () => {
   const { phases } = await plan({ learningRate: { policy: 'cosine', peak: 0.2 } });
-  expect(phases[0].learningRate[0]).toBe(0.2);
-  expect(phases[2].learningRate[0]).toBeCloseTo(0.1 * (1 + Math.cos(Math.PI * 0.9)), 12);
+  // 10 epochs of 4 steps: half a cosine from step 0 to where step 40 would be.
+  const rate = (step: number) => 0.1 * (1 + Math.cos((Math.PI * step) / 40));
+  expect(phases[0]).toMatchObject({
+    learningRate: [0.2, expect.closeTo(rate(7), 12)],
+    peakLearningRate: 0.2,
+  });
+  expect(phases[2].learningRate).toEqual([expect.closeTo(rate(36), 12), expect.closeTo(rate(39), 12)]);
+});
+
+test('a rate that rises and falls within a phase is shown with its peak', async () => {
+  const learningRate = { policy: 'one-cycle', peak: 0.4, warmup: 4, start: 0.1, final: 0.001 };
+  const { phases } = await plan({ learningRate });
+  // The last step of the warm-up has the peak: step 16 of 40, in the second phase.
+  expect(phases.map((phase) => phase.peakLearningRate)).toEqual([
+    phases[0].learningRate[1],
+    0.4,
+    phases[2].learningRate[0],
+  ]);
+  const config = checkConfig({ ...CONFIG, dataDir, learningRate }, 'test');
+  const [first, second, third] = describePlan(await planRun(config, join(folder, 'x')), config, false)
+    .split('\n')
+    .filter((line) => /^[123] {6}\d/.test(line));
+  // 0.1 + 0.15 (1 - cos(7/15 π)) and so on.
+  expect(first).toMatch(/^1 {6}1-2 {5}0\.1 to 0\.234 {2}/);
+  expect(second).toMatch(/^2 {6}3-9 {5}0\.266 to 0\.4 to 0\.0277 {2}/);
+  expect(third).toMatch(/^3 {6}10 {6}0\.0162 to 0\.001 {2}/);
 });
 
 test('sizes are those of the model and of the data in the folder', async () => {
@@ -201,10 +246,6 @@ describe('the command', () => {
   });
 
   test.each([
-    [
-      ['--json'],
-      '--json: expected --dry-run beside it; a run writes its figures to metrics.jsonl in its folder',
-    ],
     [
       ['--dry-run', '--set', 'engine=tensorflow'],
       '--set: engine: expected auto, torch or tfjs, got "tensorflow"',

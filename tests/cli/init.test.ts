@@ -42,6 +42,11 @@ test('writes gradamp.yaml, which is a config', () => {
   });
 });
 
+test('tells the file as JSON where asked', () => {
+  const { stdout } = setUp().init('--json', 'my.yaml');
+  expect(JSON.parse(stdout)).toEqual({ file: 'my.yaml', schema: false });
+});
+
 test('every line that is off can be switched on', () => {
   const text = startingConfig(false);
   const off = text.match(/^#\S.*$/gm) ?? [];

@@ -62,6 +62,16 @@ describe('wrong input is one line, exit code 2 and nothing written', () => {
       "option '--dataset <name>' argument 'mnist' is invalid. Allowed choices are cifar10, cifar100.",
     ],
     [
+      'data download cifar01',
+      "command-argument value 'cifar01' is invalid for argument 'dataset'. Allowed choices are cifar10, cifar100. Did you mean cifar10?",
+    ],
+    [
+      'bench step --model resnet81',
+      `option '--model <name>' argument 'resnet81' is invalid. Allowed choices are ${MODELS}. Did you mean resnet8?`,
+    ],
+    ['help trian', "unknown command 'trian' (Did you mean train?)"],
+    ['data help dowload', "unknown command 'dowload' (Did you mean download?)"],
+    [
       'data synthesize --seed -1',
       "option '--seed <n>' argument '-1' is invalid. Expected a whole number from 0 to 4294967295.",
     ],
@@ -90,7 +100,10 @@ test('help and version are no errors', () => {
   expect(gradamp('--version')).toEqual({ status: 0, stdout: `${manifest.version}\n`, stderr: '' });
   const { status, stdout, stderr } = gradamp('--help');
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-  for (const command of ['train', 'quickstart', 'models', 'data', 'doctor'])
+  const help = gradamp('help', 'data', 'download');
+  expect(help.status).toBe(0);
+  expect(help.stdout).toMatch(/^Usage: gradamp data download \[options\] <dataset>\n/);
+  for (const command of ['train', 'lr-find', 'quickstart', 'models', 'data', 'doctor'])
     expect(stdout).toContain(`\n  ${command} `);
 });
 
@@ -230,6 +243,10 @@ describe('gradamp data', () => {
       /: 20 training and 10 test images \(synthetic cifar10, seed 3\) in [\d.]+ s\n$/,
     );
     const bytes = readFileSync(join(out, 'test_batch.bin'));
+    const set = { dataset: 'cifar10', train: 20, test: 10, seed: 3 };
+    const printed = make('--seed', '3', '--force', '--json');
+    expect(JSON.parse(printed.stdout)).toEqual({ folder: out, ...set, seconds: expect.any(Number) });
+    expect(readFileSync(join(out, 'test_batch.bin')).equals(bytes)).toBe(true);
 
     expect(make('--seed', '4')).toEqual({
       status: 2,

@@ -222,6 +222,7 @@ describe('one line says what is wrong with', () => {
   const MODELS = 'vgg19, resnet18, resnet34, resnet50, resnet101, resnet8, resnet20';
 
   test.each([
+    ['a misspelt extends', 'extend: base.yaml', 'run.yaml: unknown key extend; did you mean extends?'],
     ['an unknown key', 'batchsize: 64', 'run.yaml: unknown key batchsize; did you mean batchSize?'],
     [
       'an unknown nested key',
@@ -574,6 +575,11 @@ describe('one line says what is wrong with', () => {
       'batchSize=0',
       '--set: batchSize: expected a whole number of at least 1, got 0',
     ],
+    [
+      'an override of extends',
+      'extends=base.yaml',
+      '--set: extends: expected in a config file alone; write it there',
+    ],
     ['an override of an unknown key', 'batchsize=3', '--set: unknown key batchsize; did you mean batchSize?'],
     [
       'an override of an unknown nested key',
@@ -593,7 +599,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, extends',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

@@ -1,6 +1,6 @@
 // What checking a folder finds, file by file.
 
-import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, describe as group, test } from 'vitest';
 import { officialArchive } from '../../src/data/archive.ts';
@@ -77,6 +77,15 @@ group('a file', () => {
 });
 
 group('a folder', () => {
+  test('that cannot be looked at is told with the error, and not taken for an empty one', async () => {
+    const folder = temporaryFolder();
+    // The same fault for every user: root may read anything.
+    symlinkSync('data_batch_1.bin', join(folder, 'data_batch_1.bin'));
+    expect(await messageOf(verifyData(folder))).toBe(
+      `UsageError: ${folder}/data_batch_1.bin: may not be read (ELOOP); check its permissions`,
+    );
+  });
+
   test('of the real names is compared with the official sums', async () => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'train.bin'), '');
