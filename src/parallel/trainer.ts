@@ -13,16 +13,16 @@ import { type Candidate, candidatesOf } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fillInitialParameters } from '../models/initialise.ts';
+import { kernelUpdater } from '../training/kernel-update.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import {
-  allFinite,
   clipFactor,
   intersect,
+  portableUpdater,
   type Segment,
   segmentsOf,
   shardOf,
-  squaredNorm,
-  update,
+  type Updater,
 } from '../training/update.ts';
 import { Control, type ControlBuffers } from './control.ts';
 import type { ParameterStore } from './store.ts';
@@ -79,6 +79,7 @@ export class Trainer {
   readonly #control: Control;
   readonly #candidates: readonly Candidate[];
   readonly #replica: Replica;
+  readonly #updater: Updater;
   /** The engine that runs here, as the log and the summary name it. */
   readonly engine: { readonly name: string; readonly description: string };
   #skippedInARow = 0;
@@ -90,6 +91,7 @@ export class Trainer {
     this.#candidates = candidatesOf(setup.config, graph);
     this.#control = new Control(setup.control);
     this.#replica = replica;
+    this.#updater = engine.updateKernels ? kernelUpdater(engine.updateKernels) : portableUpdater;
   }
 
   static async create(setup: TrainerSetup): Promise<Trainer> {
@@ -145,7 +147,7 @@ export class Trainer {
       const passes = this.#passes(epoch, globalIndices);
       const statistics = store.statistics[rank].slice();
       const result = this.#replica.gradient(passes, globalIndices.length, backpropagated);
-      control.setNonFinite(rank, !allFinite(store.gradients[rank]));
+      control.setNonFinite(rank, !this.#updater.allFinite(store.gradients[rank]));
       if (rank === 0) control.proposeStop();
       control.barrier();
       const stopping = control.stopAgreed;
@@ -159,7 +161,7 @@ export class Trainer {
         const clipScale = this.#clipScale(segments);
         const learningRate = learningRateOf(config, order.learningRate, { epoch, step, stepsPerEpoch });
         const { weights, velocity, gradients } = store;
-        update({ weights, velocity, gradients, accumulators }, segments, {
+        this.#updater.update({ weights, velocity, gradients, accumulators }, segments, {
           ...{ learningRate, momentum, weightDecay, nesterov },
           ...{ clipScale, measureWeightDecay },
         });
@@ -235,7 +237,7 @@ export class Trainer {
   #clipScale(segments: readonly Segment[]): number {
     const { rank, config, store } = this.#setup;
     if (config.clipNorm === undefined) return 1;
-    this.#control.setSquaredNorm(rank, squaredNorm(store.gradients, segments));
+    this.#control.setSquaredNorm(rank, this.#updater.squaredNorm(store.gradients, segments));
     this.#control.barrier();
     return clipFactor(this.#control.squaredNorm, config.clipNorm);
   }

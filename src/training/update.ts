@@ -39,6 +39,13 @@ export interface UpdateOptions extends SgdOptions {
   readonly measureWeightDecay: boolean;
 }
 
+/** What updates a worker's shard: the functions below, or an engine's own (kernel-update.ts). */
+export interface Updater {
+  readonly update: (vectors: UpdateVectors, segments: readonly Segment[], options: UpdateOptions) => void;
+  readonly squaredNorm: (gradients: readonly Float32Array[], segments: readonly Segment[]) => number;
+  readonly allFinite: (vector: Float32Array) => boolean;
+}
+
 /** The part of the flat vector that a worker updates: contiguous, on segment boundaries, together all of it. */
 export function shardOf(length: number, rank: number, worldSize: number): Range {
   const units = Math.ceil(length / SEGMENT_ALIGNMENT);
@@ -146,3 +153,6 @@ export function allFinite(vector: Float32Array): boolean {
   for (let i = 0; i < vector.length; i++) zero += vector[i] * 0;
   return zero === 0;
 }
+
+/** In TypeScript: for engines that bring no kernels, and the oracle of those that do. */
+export const portableUpdater: Updater = { update, squaredNorm, allFinite };

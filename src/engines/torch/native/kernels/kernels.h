@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "update.h"
+
 /** Width of the vectors that a file is compiled for, in float32. */
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
@@ -17,6 +19,11 @@ constexpr int LANES = 4;
 
 struct Kernels {
   const char* name;
+  // update.h
+  void (*update)(const UpdateVectors& vectors, const UpdateRun& run);
+  void (*touch)(const UpdateVectors& vectors, const UpdateRun& run);
+  double (*squaredNorm)(const float* const* vectors, int count, int64_t start, int64_t end);
+  bool (*allFinite)(const float* vector, int64_t length);
 };
 
 namespace baseline {
