@@ -6,7 +6,8 @@ std::string describe(const Napi::Value& value) {
   if (value.IsObject()) {
     const Napi::Value constructor = value.As<Napi::Object>().Get("constructor");
     if (!constructor.IsFunction()) return "an object";
-    return "a value of class " + constructor.As<Napi::Object>().Get("name").ToString().Utf8Value();
+    const auto name = constructor.As<Napi::Object>().Get("name").ToString().Utf8Value();
+    return (std::string("AEIO").find(name[0]) == std::string::npos ? "a " : "an ") + name;
   }
   if (value.IsSymbol()) return "a symbol";
   return value.IsString() ? "a string" : value.ToString().Utf8Value();

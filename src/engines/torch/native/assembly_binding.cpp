@@ -12,7 +12,7 @@ namespace {
 std::array<double, IMAGE_CHANNELS> channelsArgument(const Napi::Value& value, const std::string& name) {
   const auto array = arrayArgument(value, name);
   if (array.Length() != IMAGE_CHANNELS) {
-    throw rangeError(value.Env(), name, "a number for each of 3 channels", std::to_string(array.Length()));
+    throw rangeError(value.Env(), name, "3 numbers", std::to_string(array.Length()));
   }
   std::array<double, IMAGE_CHANNELS> channels;
   for (uint32_t c = 0; c < IMAGE_CHANNELS; c++) {
