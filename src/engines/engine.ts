@@ -1,6 +1,6 @@
 // What an engine offers: a replica of a graph on one device that computes gradients and evaluates.
 
-import type { Batch, Normalisation } from '../data/dataset.ts';
+import { type Batch, IMAGE_CHANNELS, IMAGE_SIZE, type Normalisation } from '../data/dataset.ts';
 import type { Graph } from '../models/graph.ts';
 
 export interface ReplicaOptions {
@@ -14,6 +14,26 @@ export interface ReplicaOptions {
   readonly statistics: Float32Array;
   /** In training: share of the target that is spread evenly over the classes; 0 by default. */
   readonly labelSmoothing?: number;
+}
+
+/** Of one sample, channels innermost. */
+export const IMAGE_SHAPE: readonly number[] = [IMAGE_SIZE, IMAGE_SIZE, IMAGE_CHANNELS];
+
+/** @throws RangeError where vectors do not fit the graph, or the graph's input is not an image. */
+export function checkReplicaOptions({ graph, parameters, gradient, statistics }: ReplicaOptions): void {
+  const lengths = [
+    ['parameters', parameters.length, graph.parameterLength],
+    ['gradient', gradient.length, graph.parameterLength],
+    ['statistics', statistics.length, graph.statisticsLength],
+  ] as const;
+  for (const [name, length, expected] of lengths) {
+    if (length !== expected)
+      throw new RangeError(`${graph.name}: expected ${expected} ${name}, got ${length}`);
+  }
+  const [input] = graph.nodes;
+  if (String(input.shape) !== String(IMAGE_SHAPE)) {
+    throw new RangeError(`${graph.name}: expected an input of shape [${IMAGE_SHAPE}], got [${input.shape}]`);
+  }
 }
 
 /** Amplification inside the reverse sweep. */

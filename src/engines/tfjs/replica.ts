@@ -3,15 +3,17 @@
 
 import * as tf from '@tensorflow/tfjs-core';
 import { type Assembler, createAssembler } from '../../data/augmentation.ts';
-import { type Batch, IMAGE_CHANNELS, IMAGE_SIZE } from '../../data/dataset.ts';
+import type { Batch } from '../../data/dataset.ts';
 import { sizeOf } from '../../models/graph.ts';
 import { type Liveness, liveness } from '../../models/liveness.ts';
-import type {
-  BackpropagatedAmplification,
-  EvaluationResult,
-  PassResult,
-  Replica,
-  ReplicaOptions,
+import {
+  type BackpropagatedAmplification,
+  checkReplicaOptions,
+  type EvaluationResult,
+  IMAGE_SHAPE,
+  type PassResult,
+  type Replica,
+  type ReplicaOptions,
 } from '../engine.ts';
 import type { Backend } from './backend.ts';
 import type { Map4D, Shape4D } from './kernels.ts';
@@ -21,27 +23,9 @@ import { backward, forward, type Pass, uploadFilters } from './operations.ts';
 /** Tensors by node. */
 type Values = Map<number, Map4D>;
 
-const IMAGE_SHAPE = [IMAGE_SIZE, IMAGE_SIZE, IMAGE_CHANNELS];
-
 /** A vector is kept as a map of one position. */
 const shapeOf = (samples: number, [...shape]: readonly number[]): Shape4D =>
   shape.length === 3 ? [samples, shape[0], shape[1], shape[2]] : [samples, 1, 1, shape[0]];
-
-function checkOptions({ graph, parameters, gradient, statistics }: ReplicaOptions): void {
-  const lengths = [
-    ['parameters', parameters.length, graph.parameterLength],
-    ['gradient', gradient.length, graph.parameterLength],
-    ['statistics', statistics.length, graph.statisticsLength],
-  ] as const;
-  for (const [name, length, expected] of lengths) {
-    if (length !== expected)
-      throw new RangeError(`${graph.name}: expected ${expected} ${name}, got ${length}`);
-  }
-  const [input] = graph.nodes;
-  if (String(input.shape) !== String(IMAGE_SHAPE)) {
-    throw new RangeError(`${graph.name}: expected an input of shape [${IMAGE_SHAPE}], got [${input.shape}]`);
-  }
-}
 
 export class TfjsReplica implements Replica {
   readonly #backend: Backend;
@@ -52,7 +36,7 @@ export class TfjsReplica implements Replica {
   #labels = new Int32Array();
 
   constructor(backend: Backend, options: ReplicaOptions) {
-    checkOptions(options);
+    checkReplicaOptions(options);
     this.#backend = backend;
     this.#options = options;
     this.#liveness = liveness(options.graph);

@@ -38,6 +38,8 @@ export interface NativeReplica {
     factors?: Float64Array,
   ): { lossSum: number; correct: number };
   evaluate(batch: NativeBatch): { lossSum: number; correct: number; predictions: Int32Array };
+  /** Tensors that are alive between two calls, and their bytes: none, if nothing leaks. */
+  memory(): { tensors: number; bytes: number };
   dispose(): void;
 }
 
@@ -60,8 +62,8 @@ export interface NativeAddon extends UpdateKernels {
    */
   touch(update: RunUpdate): void;
   /**
-   * Writes a batch to the start of `images`, [n, 32, 32, 3]: gathered, cropped, flipped, normalised; in float32 the bits
-   * of createAssembler in src/data/augmentation.ts.
+   * Writes a batch to the start of `images`, [n, 32, 32, 3]: gathered, cropped, flipped, normalised; the bits
+   * of createAssembler in src/data/augmentation.ts, which float64 holds unchanged.
    */
   assemble(
     batch: NativeBatch,

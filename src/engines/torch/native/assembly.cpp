@@ -7,7 +7,7 @@ namespace {
 constexpr uint8_t BLACK[IMAGE_SIZE] = {};
 
 template <typename T>
-void assembleSample(const PixelTable<T>& table, const uint8_t* image, int64_t top, int64_t left, bool mirrored,
+void assembleSample(const PixelTable& table, const uint8_t* image, int64_t top, int64_t left, bool mirrored,
                     T* target) {
   // A row of each plane with its black borders, which stay as they are.
   uint8_t rows[IMAGE_CHANNELS][IMAGE_SIZE + 2 * PADDING] = {};
@@ -27,15 +27,15 @@ void assembleSample(const PixelTable<T>& table, const uint8_t* image, int64_t to
 
 }  // namespace
 
-template <typename T>
-PixelTable<T>::PixelTable(const double* mean, const double* std) {
+PixelTable::PixelTable(const Normalisation& normalisation) {
+  const auto& [mean, std] = normalisation;
   for (int64_t c = 0; c < IMAGE_CHANNELS; c++) {
-    for (int byte = 0; byte < 256; byte++) values[c][byte] = static_cast<T>((byte / 255.0 - mean[c]) / std[c]);
+    for (int byte = 0; byte < 256; byte++) values[c][byte] = static_cast<float>((byte / 255.0 - mean[c]) / std[c]);
   }
 }
 
 template <typename T>
-void assemble(const PixelTable<T>& table, const Batch& batch, int64_t first, int64_t last, T* images) {
+void assemble(const PixelTable& table, const Batch& batch, int64_t first, int64_t last, T* images) {
   const bool augmented = batch.top != nullptr;
   for (int64_t i = first; i < last; i++) {
     assembleSample(table, batch.images + batch.indices[i] * IMAGE_PIXELS, augmented ? batch.top[i] : PADDING,
@@ -43,7 +43,5 @@ void assemble(const PixelTable<T>& table, const Batch& batch, int64_t first, int
   }
 }
 
-template struct PixelTable<float>;
-template struct PixelTable<double>;
-template void assemble(const PixelTable<float>&, const Batch&, int64_t, int64_t, float*);
-template void assemble(const PixelTable<double>&, const Batch&, int64_t, int64_t, double*);
+template void assemble(const PixelTable&, const Batch&, int64_t, int64_t, float*);
+template void assemble(const PixelTable&, const Batch&, int64_t, int64_t, double*);

@@ -22,25 +22,25 @@ std::array<double, IMAGE_CHANNELS> channelsArgument(const Napi::Value& value, co
 }
 
 template <typename T>
-void assembleInto(const Napi::Value& images, const Batch& batch, const double* mean, const double* std) {
+void assembleInto(const Napi::Value& images, const Batch& batch, const Normalisation& normalisation) {
   const auto target = numbersArgument<T>(images, "images");
-  const auto needed = static_cast<size_t>(batch.count * IMAGE_PIXELS);
+  const auto needed = static_cast<size_t>(batch.size * IMAGE_PIXELS);
   if (target.size() < needed) {
     throw rangeError(images.Env(), "images", "at least " + std::to_string(needed) + " numbers",
                      std::to_string(target.size()));
   }
-  assemble(PixelTable<T>(mean, std), batch, 0, batch.count, target.data());
+  assemble(PixelTable(normalisation), batch, 0, batch.size, target.data());
 }
 
 void assembleBatch(const Napi::CallbackInfo& info) {
   const auto batch = batchArgument(info[0], "batch");
-  const auto normalisation = objectArgument(info[1], "normalisation");
-  const auto mean = channelsArgument(normalisation.Get("mean"), "normalisation.mean");
-  const auto std = channelsArgument(normalisation.Get("std"), "normalisation.std");
+  const auto object = objectArgument(info[1], "normalisation");
+  const Normalisation normalisation{channelsArgument(object.Get("mean"), "normalisation.mean"),
+                                    channelsArgument(object.Get("std"), "normalisation.std")};
   if (isTypedArray(info[2], napi_float64_array)) {
-    assembleInto<double>(info[2], batch, mean.data(), std.data());
+    assembleInto<double>(info[2], batch, normalisation);
   } else {
-    assembleInto<float>(info[2], batch, mean.data(), std.data());
+    assembleInto<float>(info[2], batch, normalisation);
   }
 }
 

@@ -40,9 +40,8 @@ Batch batchArgument(const Napi::Value& value, const std::string& name) {
   return {
       .images = images.data(),
       .labels = labels.data(),
-      .splitSize = static_cast<int64_t>(size),
       .indices = indices.data(),
-      .count = static_cast<int64_t>(indices.size()),
+      .size = static_cast<int64_t>(indices.size()),
       .top = augmentation("top", 2 * PADDING),
       .left = augmentation("left", 2 * PADDING),
       .flip = augmentation("flip", 1),

@@ -99,12 +99,12 @@ Update updateArgument(const Napi::Value& value) {
 
 void update(const Napi::CallbackInfo& info) {
   const auto update = updateArgument(info[0]);
-  for (const auto& run : update.runs) kernels().update(update.vectors, run);
+  for (const auto& run : update.runs) kernels().update->update(update.vectors, run);
 }
 
 void touch(const Napi::CallbackInfo& info) {
   const auto update = updateArgument(info[0]);
-  for (const auto& run : update.runs) kernels().touch(update.vectors, run);
+  for (const auto& run : update.runs) kernels().update->touch(update.vectors, run);
 }
 
 void squaredNorms(const Napi::CallbackInfo& info) {
@@ -121,14 +121,14 @@ void squaredNorms(const Napi::CallbackInfo& info) {
     checked.push_back(checkedRange(env, name, ranges[2 * i], ranges[2 * i + 1], parts.length));
   }
   for (size_t i = 0; i < norms.size(); i++) {
-    norms[i] = kernels().squaredNorm(parts.pointers.data(), static_cast<int>(parts.pointers.size()), checked[i].start,
+    norms[i] = kernels().update->squaredNorm(parts.pointers.data(), static_cast<int>(parts.pointers.size()), checked[i].start,
                                      checked[i].end);
   }
 }
 
 Napi::Value allFinite(const Napi::CallbackInfo& info) {
   const auto vector = numbersArgument<float>(info[0], "vector");
-  return Napi::Boolean::New(info.Env(), kernels().allFinite(vector.data(), static_cast<int64_t>(vector.size())));
+  return Napi::Boolean::New(info.Env(), kernels().update->allFinite(vector.data(), static_cast<int64_t>(vector.size())));
 }
 
 }  // namespace

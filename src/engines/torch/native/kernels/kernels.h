@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "batch_norm.h"
 #include "update.h"
 
 /** Width of the vectors that a file is compiled for, in float32. */
@@ -19,11 +20,8 @@ constexpr int LANES = 4;
 
 struct Kernels {
   const char* name;
-  // update.h
-  void (*update)(const UpdateVectors& vectors, const UpdateRun& run);
-  void (*touch)(const UpdateVectors& vectors, const UpdateRun& run);
-  double (*squaredNorm)(const float* const* vectors, int count, int64_t start, int64_t end);
-  bool (*allFinite)(const float* vector, int64_t length);
+  const BatchNormKernels* batchNorm;
+  const UpdateKernels* update;
 };
 
 namespace baseline {

@@ -2,10 +2,15 @@
 
 namespace GRADAMP_ISA {
 
+extern const BatchNormKernels batchNormKernels;
+extern const UpdateKernels updateKernels;
+
 extern const Kernels kernels = {
 #define STRING(x) #x
 #define NAME(x) STRING(x)
-    NAME(GRADAMP_ISA), update, touch, squaredNorm, allFinite,
+    NAME(GRADAMP_ISA),
+    &batchNormKernels,
+    &updateKernels,
 };
 
 }  // namespace GRADAMP_ISA

@@ -103,8 +103,6 @@ ALWAYS_INLINE void walk(const UpdateVectors& vectors, const UpdateRun& run, Full
   for (; i < run.end; i++) single(vectors, run, i);
 }
 
-}  // namespace
-
 // The structs are copied so that the compiler knows that no store changes them.
 
 void update(const UpdateVectors& vectors, const UpdateRun& run) {
@@ -169,5 +167,9 @@ bool allFinite(const float* vector, int64_t length) {
   }
   return any == 0;
 }
+
+}  // namespace
+
+extern const UpdateKernels updateKernels = {update, touch, squaredNorm, allFinite};
 
 }  // namespace GRADAMP_ISA

@@ -1,4 +1,4 @@
-// The fused update of a run of the flat vector, and what is measured of it before. Types and declarations alone.
+// The fused update of a run of the flat vector, and what is measured of it before.
 
 #pragma once
 
@@ -28,23 +28,20 @@ struct UpdateRun {
   float measuredDecay;
 };
 
-#ifdef GRADAMP_ISA
-namespace GRADAMP_ISA {
+/** All sets of instructions give the same bits. */
+struct UpdateKernels {
+  /**
+   * With g the sum of the gradients: S += g + measuredDecay * w, A += |g + measuredDecay * w|;
+   * d = gradientFactor * g + decay * w; v = momentum * v + d; w -= rate * (nesterov ? d + momentum * v : v).
+   * In float32, every operation rounded by itself.
+   */
+  void (*update)(const UpdateVectors& vectors, const UpdateRun& run);
 
-/**
- * With g the sum of the gradients: S += g + measuredDecay * w, A += |g + measuredDecay * w|;
- * d = gradientFactor * g + decay * w; v = momentum * v + d; w -= rate * (nesterov ? d + momentum * v : v).
- * In float32, every operation rounded by itself: all instruction sets give the same bits.
- */
-void update(const UpdateVectors& vectors, const UpdateRun& run);
+  /** Reads and writes what `update` does, in the same order, and computes next to nothing: its floor. */
+  void (*touch)(const UpdateVectors& vectors, const UpdateRun& run);
 
-/** Reads and writes what `update` does, in the same order, and computes next to nothing: its floor. */
-void touch(const UpdateVectors& vectors, const UpdateRun& run);
+  /** Sum of squares, in float64, of the float32 sum of the given vectors. */
+  double (*squaredNorm)(const float* const* vectors, int count, int64_t start, int64_t end);
 
-/** Sum of squares, in float64, of the float32 sum of the given vectors; the order is the same for all sets. */
-double squaredNorm(const float* const* vectors, int count, int64_t start, int64_t end);
-
-bool allFinite(const float* vector, int64_t length);
-
-}  // namespace GRADAMP_ISA
-#endif
+  bool (*allFinite)(const float* vector, int64_t length);
+};

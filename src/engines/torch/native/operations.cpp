@@ -1,0 +1,89 @@
+#include "operations.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/native_batch_norm.h>
+#include <ATen/ops/native_batch_norm_backward.h>
+#include <ATen/ops/sum.h>
+
+namespace {
+
+struct RunningStatistics {
+  at::Tensor mean;
+  at::Tensor variance;
+};
+
+RunningStatistics runningStatistics(const Step& step, const at::Tensor& statistics) {
+  const auto channels = step.weight->size;
+  return {statistics.narrow(0, step.statisticsOffset, channels),
+          statistics.narrow(0, step.statisticsOffset + channels, channels)};
+}
+
+at::Tensor biasOf(const Step& step, const at::Tensor& vector) {
+  return step.bias ? viewOf(vector, *step.bias) : at::Tensor();
+}
+
+}  // namespace
+
+at::Tensor viewOf(const at::Tensor& vector, const Parameter& parameter) {
+  const auto& shape = parameter.shape;
+  const auto values = vector.narrow(0, parameter.offset, parameter.size);
+  if (shape.size() != 4) return values.view(shape);
+  return values.view({shape[0], shape[2], shape[3], shape[1]}).permute({0, 3, 1, 2});
+}
+
+at::Tensor convolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters) {
+  return at::convolution(x, viewOf(parameters, *step.weight), biasOf(step, parameters), {step.stride, step.stride},
+                         {step.padding, step.padding}, {1, 1}, false, {0, 0}, 1);
+}
+
+at::Tensor convolveBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors,
+                            bool wanted) {
+  std::vector<int64_t> biasShape;
+  if (step.bias) biasShape = step.bias->shape;
+  const auto [dx, dw, db] = at::convolution_backward(
+      dy, x, viewOf(vectors.parameters, *step.weight), biasShape, {step.stride, step.stride},
+      {step.padding, step.padding}, {1, 1}, false, {0, 0}, 1, {wanted, true, step.bias.has_value()});
+  viewOf(vectors.gradient, *step.weight).add_(dw);
+  if (step.bias) viewOf(vectors.gradient, *step.bias).add_(db);
+  return dx;
+}
+
+at::Tensor linear(const Step& step, const at::Tensor& x, const at::Tensor& parameters) {
+  return at::addmm(biasOf(step, parameters), x, viewOf(parameters, *step.weight).t());
+}
+
+at::Tensor linearBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors) {
+  viewOf(vectors.gradient, *step.weight).add_(at::mm(dy.t(), x));
+  viewOf(vectors.gradient, *step.bias).add_(at::sum(dy, {0}));
+  return at::mm(dy, viewOf(vectors.parameters, *step.weight));
+}
+
+at::Tensor normalise(const Step& step, const at::Tensor& x, const Vectors& vectors, Saved& saved) {
+  auto [mean, variance] = runningStatistics(step, vectors.statistics);
+  at::Tensor y;
+  std::tie(y, saved.mean, saved.inverseDeviation) =
+      at::native_batch_norm(x, viewOf(vectors.parameters, *step.weight), biasOf(step, vectors.parameters), mean,
+                            variance, true, step.momentum, step.epsilon);
+  return y;
+}
+
+at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const Vectors& vectors) {
+  const auto [mean, variance] = runningStatistics(step, vectors.statistics);
+  return std::get<0>(at::native_batch_norm(x, viewOf(vectors.parameters, *step.weight),
+                                           biasOf(step, vectors.parameters), mean, variance, false, step.momentum,
+                                           step.epsilon));
+}
+
+at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors,
+                             const Saved& saved) {
+  const auto [mean, variance] = runningStatistics(step, vectors.statistics);
+  const auto [dx, dGamma, dBeta] =
+      at::native_batch_norm_backward(dy, x, viewOf(vectors.parameters, *step.weight), mean, variance, saved.mean,
+                                     saved.inverseDeviation, true, step.epsilon, {true, true, true});
+  viewOf(vectors.gradient, *step.weight).add_(dGamma);
+  viewOf(vectors.gradient, *step.bias).add_(dBeta);
+  return dx;
+}

@@ -1,0 +1,223 @@
+#include "replica.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/avg_pool2d.h>
+#include <ATen/ops/avg_pool2d_backward.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/max_pool2d_with_indices.h>
+#include <ATen/ops/max_pool2d_with_indices_backward.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/threshold_backward.h>
+#include <c10/core/InferenceMode.h>
+
+#include "fused_batch_norm.h"
+#include "loss.h"
+#include "operations.h"
+#include "winograd.h"
+
+namespace {
+
+at::TensorOptions mapOptions(const at::Tensor& like) {
+  return like.options().memory_format(at::MemoryFormat::ChannelsLast);
+}
+
+/** [samples, channels, 1, 1] to [samples, channels]. */
+at::Tensor flatten(const at::Tensor& x) { return x.view({x.size(0), x.size(1)}); }
+
+}  // namespace
+
+Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing)
+    : plan_(std::move(plan)),
+      vectors_(std::move(vectors)),
+      pixels_(normalisation),
+      labelSmoothing_(labelSmoothing),
+      values_(plan_.values),
+      gradients_(plan_.values),
+      saved_(plan_.steps.size()) {}
+
+PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
+  const c10::InferenceMode inference;
+  vectors_.gradient.zero_();
+  PassResult total;
+  for (const auto& batch : passes) {
+    if (batch.size == 0) continue;
+    forward(batch, plan_.afterForward, true);
+    const auto logits = plan_.steps.back().inputs[0];
+    auto loss = softmaxCrossEntropy(values_[logits], batch, {1.0 / static_cast<double>(batchSize), labelSmoothing_});
+    free(plan_.afterBackward.back());
+    backward(std::move(loss.gradient), factors);
+    total.lossSum += loss.result.lossSum;
+    total.correct += loss.result.correct;
+  }
+  return total;
+}
+
+PassResult Replica::evaluate(const Batch& batch, int32_t* predictions) {
+  if (batch.size == 0) return {};
+  const c10::InferenceMode inference;
+  forward(batch, plan_.afterEvaluation, false);
+  const auto result = classify(values_[plan_.steps.back().inputs[0]], batch, predictions);
+  free(plan_.afterEvaluation.back());
+  return result;
+}
+
+at::Tensor Replica::upload(const Batch& batch) {
+  auto images = at::empty({batch.size, IMAGE_CHANNELS, IMAGE_SIZE, IMAGE_SIZE}, mapOptions(vectors_.parameters));
+  at::parallel_for(0, batch.size, 16, [&](int64_t first, int64_t last) {
+    if (images.scalar_type() == at::kDouble) {
+      assemble(pixels_, batch, first, last, images.data_ptr<double>());
+    } else {
+      assemble(pixels_, batch, first, last, images.data_ptr<float>());
+    }
+  });
+  return images;
+}
+
+void Replica::forward(const Batch& batch, const Freed& freed, bool training) {
+  values_[0] = upload(batch);
+  for (size_t position = 0; position + 1 < plan_.steps.size(); position++) {
+    values_[plan_.steps[position].output] = forwardStep(position, training);
+    free(freed[position]);
+  }
+}
+
+at::Tensor Replica::forwardStep(size_t position, bool training) {
+  const auto& step = plan_.steps[position];
+  const auto& x = values_[step.inputs[0]];
+  auto& saved = saved_[position];
+  switch (step.op) {
+    case Op::conv2d:
+      return winogradServes(step, x) ? winogradConvolve(step, x, vectors_.parameters)
+                                     : convolve(step, x, vectors_.parameters);
+    case Op::linear:
+      return linear(step, x, vectors_.parameters);
+    case Op::batchNorm: {
+      const auto residual = step.inputs.size() > 1 ? values_[step.inputs[1]] : at::Tensor();
+      if (fusedBatchNormServes(x)) {
+        return training ? fusedNormalise(step, x, residual, vectors_, saved)
+                        : fusedNormaliseWithRunning(step, x, residual, vectors_);
+      }
+      return training ? normalise(step, x, vectors_, saved) : normaliseWithRunning(step, x, vectors_);
+    }
+    case Op::relu:
+      return at::relu(x);
+    case Op::add:
+      return at::add(x, values_[step.inputs[1]]);
+    case Op::maxPool: {
+      at::Tensor y;
+      std::tie(y, saved.indices) = at::max_pool2d_with_indices(x, step.kernel, step.stride);
+      return y;
+    }
+    case Op::averagePool:
+      saved.inputShape = x.sizes().vec();
+      return at::avg_pool2d(x, step.kernel, step.stride);
+    case Op::flatten:
+      return flatten(x);
+    case Op::softmaxCrossEntropy:
+      break;
+  }
+  throw std::logic_error(step.name + " has no forward step");
+}
+
+void Replica::backward(at::Tensor logitGradient, const double* factors) {
+  gradients_[plan_.steps.back().inputs[0]] = std::move(logitGradient);
+  for (auto position = plan_.steps.size() - 1; position-- > 0;) {
+    const auto& step = plan_.steps[position];
+    const auto factor = factors && step.layer >= 0 ? factors[step.layer] : 1.0;
+    backwardStep(step, saved_[position], std::move(gradients_[step.output]), factor);
+    saved_[position] = {};
+    free(plan_.afterBackward[position]);
+  }
+}
+
+void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, double factor) {
+  const auto input = step.inputs[0];
+  const auto& x = values_[input];
+  // The image has no use for a gradient.
+  const auto wanted = input != 0;
+  const auto fused = step.op == Op::batchNorm && fusedBatchNormServes(x);
+  if (factor != 1 && !fused) dy = at::mul(dy, factor);
+  switch (step.op) {
+    case Op::conv2d:
+      if (winogradServes(step, x)) {
+        winogradWeightGradient(step, x, dy, vectors_.gradient);
+        if (wanted) addGradient(input, winogradInputGradient(step, dy, vectors_.parameters));
+        return;
+      }
+      addGradient(input, convolveBackward(step, x, dy, vectors_, wanted));
+      return;
+    case Op::linear:
+      addGradient(input, linearBackward(step, x, dy, vectors_));
+      return;
+    case Op::batchNorm: {
+      if (!fused) {
+        addGradient(input, normaliseBackward(step, x, dy, vectors_, saved));
+        return;
+      }
+      const auto residual = step.inputs.size() > 1;
+      const auto y = residual ? values_[step.output] : at::Tensor();
+      addGradient(input, fusedNormaliseBackward(step, x, y, dy, factor, vectors_, saved));
+      // The pass through the ReLU was written over dy.
+      if (residual) addGradient(step.inputs[1], std::move(dy));
+      return;
+    }
+    case Op::relu:
+      addGradient(input, at::threshold_backward(dy, values_[step.output], 0));
+      return;
+    case Op::add:
+      addGradient(step.inputs[1], dy);
+      addGradient(input, std::move(dy));
+      return;
+    case Op::maxPool:
+      addGradient(input,
+                  at::max_pool2d_with_indices_backward(dy, x, {step.kernel, step.kernel}, {step.stride, step.stride},
+                                                       {0, 0}, {1, 1}, false, saved.indices));
+      return;
+    case Op::averagePool:
+      // Of the input it reads the shape alone.
+      addGradient(input, at::avg_pool2d_backward(dy, at::empty(saved.inputShape, mapOptions(dy)), {step.kernel, step.kernel},
+                                                 {step.stride, step.stride}, {0, 0}, false, true, c10::nullopt));
+      return;
+    case Op::flatten:
+      addGradient(input, dy.view({dy.size(0), dy.size(1), 1, 1}));
+      return;
+    case Op::softmaxCrossEntropy:
+      break;
+  }
+  throw std::logic_error(step.name + " has no backward step");
+}
+
+void Replica::addGradient(int value, at::Tensor gradient) {
+  if (!gradient.defined()) return;
+  auto& sum = gradients_[value];
+  if (!sum.defined()) {
+    sum = std::move(gradient);
+  } else if (sum.use_count() == 1) {
+    sum.add_(gradient);
+  } else {
+    sum = at::add(sum, gradient);
+  }
+}
+
+void Replica::free(const std::vector<int>& values) {
+  for (const auto value : values) values_[value].reset();
+}
+
+Memory Replica::memory() const {
+  Memory memory;
+  const auto count = [&](const at::Tensor& tensor) {
+    if (!tensor.defined()) return;
+    memory.tensors++;
+    memory.bytes += static_cast<int64_t>(tensor.nbytes());
+  };
+  for (const auto& value : values_) count(value);
+  for (const auto& gradient : gradients_) count(gradient);
+  for (const auto& saved : saved_) {
+    for (const auto* tensor : {&saved.mean, &saved.inverseDeviation, &saved.indices}) count(*tensor);
+  }
+  return memory;
+}

@@ -1,0 +1,81 @@
+// A replica of a model on one device: walks the steps of its plan forward, then backward. No autograd, no tape. Owned by
+// one thread; devices and element types are those of its vectors.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "assembly.h"
+#include "plan.h"
+
+struct PassResult {
+  double lossSum = 0;
+  int64_t correct = 0;
+};
+
+/** The flat vectors, on the replica's device and of one element type; laid out by the graph. */
+struct Vectors {
+  at::Tensor parameters;
+  at::Tensor gradient;
+  at::Tensor statistics;
+};
+
+/** What the backward computation of a step needs besides the values: saved by its forward computation. */
+struct Saved {
+  /** Batch norm: mean and 1 / sqrt(variance + epsilon) of the pass. */
+  at::Tensor mean;
+  at::Tensor inverseDeviation;
+  /** Max pool: where each maximum was. */
+  at::Tensor indices;
+  /** Average pool: the shape of its input. */
+  std::vector<int64_t> inputShape;
+};
+
+struct Memory {
+  int64_t tensors = 0;
+  int64_t bytes = 0;
+};
+
+class Replica {
+ public:
+  Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing);
+
+  /**
+   * Overwrites the gradient with the sum over the passes of (size / batchSize) * the gradient of the pass's mean loss.
+   * `factors`: null, or by layer what the gradient that arrives at its output is multiplied by.
+   */
+  PassResult gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
+
+  /** `predictions` [batch.size]: the class of the largest logit, -1 where no logit is a number. */
+  PassResult evaluate(const Batch& batch, int32_t* predictions);
+
+  /** What is alive between two calls. */
+  Memory memory() const;
+
+ private:
+  at::Tensor upload(const Batch& batch);
+  /** Computes every value but the loss; `training`: with the statistics of the pass. */
+  void forward(const Batch& batch, const Freed& freed, bool training);
+  void backward(at::Tensor logitGradient, const double* factors);
+
+  at::Tensor forwardStep(size_t position, bool training);
+  void backwardStep(const Step& step, const Saved& saved, at::Tensor dy, double factor);
+
+  /** Adds to the gradient of a value, which has several readers where a residual branch begins. */
+  void addGradient(int value, at::Tensor gradient);
+  void free(const std::vector<int>& values);
+
+  Plan plan_;
+  Vectors vectors_;
+  PixelTable pixels_;
+  double labelSmoothing_;
+  /** By node of the graph. */
+  std::vector<at::Tensor> values_;
+  std::vector<at::Tensor> gradients_;
+  /** By step. */
+  std::vector<Saved> saved_;
+};
