@@ -72,10 +72,48 @@ export interface Replica {
   dispose(): void;
 }
 
+/** An update of runs of the flat vectors, all of one length; see src/training/update.ts for what it computes. */
+export interface RunUpdate {
+  readonly weights: Float32Array;
+  readonly velocity: Float32Array;
+  /** One a worker, at least one. */
+  readonly gradients: readonly Float32Array[];
+  /** Both, or neither. */
+  readonly S?: Float32Array;
+  readonly A?: Float32Array;
+  /**
+   * Five numbers a run: its start, its end (excluded), and what is multiplied: the gradient, the weight (added to the
+   * gradient), the step.
+   */
+  readonly runs: Float64Array;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  /** Times the weight, added to the gradient that S and A see. */
+  readonly measuredDecay: number;
+}
+
+/**
+ * The arithmetic of the update, where an engine has it faster than TypeScript. It computes in float32, rounding every
+ * operation, while TypeScript rounds only what it stores: each number agrees to a few ulp of its largest addend.
+ */
+export interface UpdateKernels {
+  update(update: RunUpdate): void;
+  /**
+   * Squared norms of runs of a vector, which is the sum of the given ones; squares are added in float64.
+   *
+   * @param ranges two numbers each: start, end (excluded).
+   * @param norms written, one a range.
+   */
+  squaredNorms(parts: readonly Float32Array[], ranges: Float64Array, norms: Float64Array): void;
+  allFinite(vector: Float32Array): boolean;
+}
+
 /** An engine and backend that loaded on this thread. */
 export interface Engine {
   readonly name: 'tfjs' | 'torch';
   /** The backend as logged, with its version. */
   readonly description: string;
+  /** Without them the update runs in TypeScript. */
+  readonly updateKernels?: UpdateKernels;
   createReplica(options: ReplicaOptions): Replica;
 }

@@ -130,6 +130,7 @@ function createTorchEngine(device: string, threads = availableParallelism()): En
   return {
     name: 'torch',
     description: `libtorch ${libtorch}, ${instructionSet}, ${threads} ${threads === 1 ? 'thread' : 'threads'} a worker`,
+    updateKernels: addon,
     createReplica: (options) => new TorchReplica(addon, { ...options, device }),
   };
 }

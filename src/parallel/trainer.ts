@@ -15,20 +15,20 @@ import { type Candidate, candidatesOf, type LayerFactors } from '../models/candi
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fillInitialParameters } from '../models/initialise.ts';
+import { kernelUpdater } from '../training/kernel-update.ts';
 import { localRates } from '../training/lars.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import {
   addUp,
-  allFinite,
   clipFactor,
   intersect,
+  portableUpdater,
   type Segment,
   segmentsOf,
   shardOf,
-  squaredNorms,
   tensorsOf,
   type UpdateOptions,
-  update,
+  type Updater,
 } from '../training/update.ts';
 import { Control, type ControlBuffers } from './control.ts';
 import type { ParameterStore } from './store.ts';
@@ -88,6 +88,7 @@ export class Trainer {
   readonly #control: Control;
   readonly #candidates: readonly Candidate[];
   readonly #replica: Replica;
+  readonly #updater: Updater;
   /** The engine that runs here, as the log and the summary name it. */
   readonly engine: { readonly name: string; readonly description: string };
   #skippedInARow = 0;
@@ -101,6 +102,7 @@ export class Trainer {
     this.#candidates = candidatesOf(setup.config, graph);
     this.#control = new Control(setup.control);
     this.#replica = replica;
+    this.#updater = engine.updateKernels ? kernelUpdater(engine.updateKernels) : portableUpdater;
   }
 
   static async create(setup: TrainerSetup): Promise<Trainer> {
@@ -157,7 +159,7 @@ export class Trainer {
       const passes = this.#passes(epoch, globalIndices);
       const statistics = store.statistics[rank].slice();
       const result = this.#replica.gradient(passes, globalIndices.length, backpropagated);
-      control.setNonFinite(rank, !allFinite(store.gradients[rank]));
+      control.setNonFinite(rank, !this.#updater.allFinite(store.gradients[rank]));
       if (rank === 0) control.proposeStop();
       control.barrier();
       const stopping = control.stopAgreed;
@@ -171,7 +173,7 @@ export class Trainer {
         const scales = this.#scales(segments);
         const learningRate = learningRateOf(config, order.learningRate, { epoch, step, stepsPerEpoch });
         const { weights, velocity, gradients } = store;
-        update({ weights, velocity, gradients, accumulators }, segments, {
+        this.#updater.update({ weights, velocity, gradients, accumulators }, segments, {
           ...{ learningRate, momentum, weightDecay, nesterov },
           ...{ measureWeightDecay, ...scales },
         });
@@ -248,6 +250,7 @@ export class Trainer {
     const { rank, config, store } = this.#setup;
     const { clipNorm, lars, weightDecay } = config;
     if (clipNorm === undefined && !lars) return { clipScale: 1 };
+    const { squaredNorms } = this.#updater;
     squaredNorms(store.gradients, segments, store.norms[rank].gradient);
     if (lars) squaredNorms([store.weights], segments, store.norms[rank].weights);
     this.#control.barrier();

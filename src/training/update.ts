@@ -44,6 +44,17 @@ export interface UpdateOptions extends SgdOptions {
   readonly localRates?: Float64Array;
 }
 
+/** What updates a worker's shard: the functions below, or an engine's own (kernel-update.ts). */
+export interface Updater {
+  readonly update: (vectors: UpdateVectors, segments: readonly Segment[], options: UpdateOptions) => void;
+  readonly squaredNorms: (
+    parts: readonly Float32Array[],
+    segments: readonly Segment[],
+    norms: Float64Array,
+  ) => void;
+  readonly allFinite: (vector: Float32Array) => boolean;
+}
+
 /** The part of the flat vector that a worker updates: contiguous, on segment boundaries, together all of it. */
 export function shardOf(length: number, rank: number, worldSize: number): Range {
   const units = Math.ceil(length / SEGMENT_ALIGNMENT);
@@ -170,3 +181,6 @@ export function allFinite(vector: Float32Array): boolean {
   for (let i = 0; i < vector.length; i++) zero += vector[i] * 0;
   return zero === 0;
 }
+
+/** In TypeScript: for engines that bring no kernels, and the oracle of those that do. */
+export const portableUpdater: Updater = { update, squaredNorms, allFinite };

@@ -159,11 +159,11 @@ test('images held out are not trained on: epochs are shorter', async () => {
   const { data, macs, trainingFlops } = await plan({ validation: 15 });
   expect([data.trainingImages, data.validationImages]).toEqual([55, 15]);
   expect(trainingFlops).toBe(6 * macs * 55 * 10);
-  // Three steps an epoch in place of four: of a warm-up over 15 or 20 steps, step 4 or 5 is the first of epoch 2.
+  // Three steps an epoch in place of four: of a warm-up over 15 or 20 steps, step 7 or 9 is the first of epoch 3.
   const curve = { learningRate: { policy: 'cosine', peak: 0.3, warmup: 5 } };
   const [whole, shorter] = await Promise.all([plan(curve), plan({ ...curve, validation: 15 })]);
-  expect(whole.phases[0].learningRate[1]).toBeCloseTo((0.3 * 5) / 20, 12);
-  expect(shorter.phases[0].learningRate[1]).toBeCloseTo((0.3 * 4) / 15, 12);
+  expect(whole.phases[1].learningRate[0]).toBeCloseTo((0.3 * 9) / 20, 12);
+  expect(shorter.phases[1].learningRate[0]).toBeCloseTo((0.3 * 7) / 15, 12);
 });
 
 test.each([

@@ -1,5 +1,6 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
+import type { RunUpdate, UpdateKernels } from '../engine.ts';
 import type { Plan } from './plan.ts';
 
 /** Vectors are all float32, or (in tests) all float64. */
@@ -42,27 +43,10 @@ export interface NativeReplica {
   dispose(): void;
 }
 
-/** One shard's update; see src/training/update.ts, which is its oracle. */
-export interface NativeUpdate {
-  readonly weights: Float32Array;
-  readonly velocity: Float32Array;
-  readonly gradients: readonly Float32Array[];
-  /** S and A of an analysis epoch. */
-  readonly S?: Float32Array;
-  readonly A?: Float32Array;
-  /** Four numbers a segment: start, end, gradient factor, rate factor. */
-  readonly segments: Float64Array;
-  readonly learningRate: number;
-  readonly momentum: number;
-  readonly weightDecay: number;
-  readonly nesterov: boolean;
-  readonly clipScale: number;
-  readonly measureWeightDecay: boolean;
-}
-
 export type InstructionSet = 'avx512' | 'avx2' | 'baseline';
 
-export interface NativeAddon {
+/** Every call checks its arguments, and throws a TypeError or RangeError that says what came instead. */
+export interface NativeAddon extends UpdateKernels {
   /** libtorch's version that the addon runs on, and the one it was compiled for. */
   readonly build: {
     readonly libtorch: string;
@@ -74,14 +58,18 @@ export interface NativeAddon {
   /** Sets them for the calling thread alone. */
   setThreads(count: number): void;
   Replica: new (options: NativeReplicaOptions) => NativeReplica;
-  update(update: NativeUpdate): void;
-  /** Sum of squares of the reduced gradient over the segments, float64. */
-  squaredNorm(gradients: readonly Float32Array[], segments: Float64Array): number;
-  allFinite(vector: Float32Array): boolean;
-  /** Float32 [n, 32, 32, 3]: gathered, cropped, flipped, normalised; as createAssembler in src/data/augmentation.ts. */
+  /**
+   * Reads and writes the memory that `update` does, and leaves nonsense in it: the time that no update can beat, since
+   * next to nothing is computed.
+   */
+  touch(update: RunUpdate): void;
+  /**
+   * Writes a batch to the start of `images`, [n, 32, 32, 3]: gathered, cropped, flipped, normalised; the bits
+   * of createAssembler in src/data/augmentation.ts, which float64 holds unchanged.
+   */
   assemble(
     batch: NativeBatch,
-    normalisation: { mean: readonly number[]; std: readonly number[] },
-    images: Float32Array,
+    normalisation: { readonly mean: readonly number[]; readonly std: readonly number[] },
+    images: Vector,
   ): void;
 }

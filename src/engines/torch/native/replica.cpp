@@ -1,5 +1,6 @@
 #include "replica.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/avg_pool2d.h>
@@ -13,16 +14,12 @@
 #include <ATen/ops/threshold_backward.h>
 #include <c10/core/InferenceMode.h>
 
-#include "assembly.h"
 #include "fused_batch_norm.h"
 #include "loss.h"
 #include "operations.h"
 #include "winograd.h"
 
 namespace {
-
-constexpr int64_t IMAGE_SIZE = 32;
-constexpr int64_t CHANNELS = 3;
 
 at::TensorOptions mapOptions(const at::Tensor& like) {
   return like.options().memory_format(at::MemoryFormat::ChannelsLast);
@@ -33,10 +30,10 @@ at::Tensor flatten(const at::Tensor& x) { return x.view({x.size(0), x.size(1)});
 
 }  // namespace
 
-Replica::Replica(Plan plan, Vectors vectors, Normalisation normalisation, double labelSmoothing)
+Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing)
     : plan_(std::move(plan)),
       vectors_(std::move(vectors)),
-      normalisation_(normalisation),
+      pixels_(normalisation),
       labelSmoothing_(labelSmoothing),
       values_(plan_.values),
       gradients_(plan_.values),
@@ -69,12 +66,14 @@ PassResult Replica::evaluate(const Batch& batch, int32_t* predictions) {
 }
 
 at::Tensor Replica::upload(const Batch& batch) {
-  auto images = at::empty({batch.size, CHANNELS, IMAGE_SIZE, IMAGE_SIZE}, mapOptions(vectors_.parameters));
-  if (images.scalar_type() == at::kDouble) {
-    assemble(batch, normalisation_, images.data_ptr<double>());
-  } else {
-    assemble(batch, normalisation_, images.data_ptr<float>());
-  }
+  auto images = at::empty({batch.size, IMAGE_CHANNELS, IMAGE_SIZE, IMAGE_SIZE}, mapOptions(vectors_.parameters));
+  at::parallel_for(0, batch.size, 16, [&](int64_t first, int64_t last) {
+    if (images.scalar_type() == at::kDouble) {
+      assemble(pixels_, batch, first, last, images.data_ptr<double>());
+    } else {
+      assemble(pixels_, batch, first, last, images.data_ptr<float>());
+    }
+  });
   return images;
 }
 

@@ -9,24 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "assembly.h"
 #include "plan.h"
-
-/** A batch of uint8 images; see src/data/dataset.ts. */
-struct Batch {
-  const uint8_t* images;
-  const uint8_t* labels;
-  const uint32_t* indices;
-  int64_t size;
-  /** Null without augmentation. */
-  const uint8_t* top;
-  const uint8_t* left;
-  const uint8_t* flip;
-};
-
-struct Normalisation {
-  std::array<double, 3> mean;
-  std::array<double, 3> std;
-};
 
 struct PassResult {
   double lossSum = 0;
@@ -58,7 +42,7 @@ struct Memory {
 
 class Replica {
  public:
-  Replica(Plan plan, Vectors vectors, Normalisation normalisation, double labelSmoothing);
+  Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing);
 
   /**
    * Overwrites the gradient with the sum over the passes of (size / batchSize) * the gradient of the pass's mean loss.
@@ -87,7 +71,7 @@ class Replica {
 
   Plan plan_;
   Vectors vectors_;
-  Normalisation normalisation_;
+  PixelTable pixels_;
   double labelSmoothing_;
   /** By node of the graph. */
   std::vector<at::Tensor> values_;

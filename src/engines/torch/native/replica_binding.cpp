@@ -2,6 +2,7 @@
 
 #include <ATen/ops/from_blob.h>
 
+#include "batch_argument.h"
 #include "exports.h"
 #include "replica.h"
 
@@ -25,18 +26,6 @@ template <typename T>
 const T* dataOr(const Napi::Value& value, const T* fallback) {
   if (!value.IsTypedArray()) return fallback;
   return static_cast<const T*>(value.As<Napi::TypedArrayOf<T>>().Data());
-}
-
-Batch readBatch(const Napi::Object& batch) {
-  return {
-      .images = dataOr<uint8_t>(batch.Get("images"), nullptr),
-      .labels = dataOr<uint8_t>(batch.Get("labels"), nullptr),
-      .indices = dataOr<uint32_t>(batch.Get("indices"), nullptr),
-      .size = static_cast<int64_t>(batch.Get("indices").As<Napi::TypedArray>().ElementLength()),
-      .top = dataOr<uint8_t>(batch.Get("top"), nullptr),
-      .left = dataOr<uint8_t>(batch.Get("left"), nullptr),
-      .flip = dataOr<uint8_t>(batch.Get("flip"), nullptr),
-  };
 }
 
 class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
@@ -69,13 +58,13 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
   Napi::Value gradient(const Napi::CallbackInfo& info) {
     const auto array = info[0].As<Napi::Array>();
     std::vector<Batch> passes;
-    for (uint32_t i = 0; i < array.Length(); i++) passes.push_back(readBatch(array.Get(i).As<Napi::Object>()));
+    for (uint32_t i = 0; i < array.Length(); i++) passes.push_back(batchArgument(array.Get(i), "passes[" + std::to_string(i) + "]"));
     const auto result = checked().gradient(passes, info[1].As<Napi::Number>().Int64Value(), dataOr<double>(info[2], nullptr));
     return resultOf(info.Env(), result);
   }
 
   Napi::Value evaluate(const Napi::CallbackInfo& info) {
-    const auto batch = readBatch(info[0].As<Napi::Object>());
+    const auto batch = batchArgument(info[0], "batch");
     auto predictions = Napi::Int32Array::New(info.Env(), static_cast<size_t>(batch.size));
     auto result = resultOf(info.Env(), checked().evaluate(batch, predictions.Data()));
     result["predictions"] = predictions;

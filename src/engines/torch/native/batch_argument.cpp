@@ -1,0 +1,49 @@
+#include "batch_argument.h"
+
+#include "arguments.h"
+
+namespace {
+
+/** @throws RangeError naming the first number above `largest`. */
+template <typename T>
+void checkLargest(Napi::Env env, const std::string& name, std::span<const T> numbers, int64_t largest) {
+  for (size_t i = 0; i < numbers.size(); i++) {
+    if (static_cast<int64_t>(numbers[i]) <= largest) continue;
+    throw rangeError(env, name + "[" + std::to_string(i) + "]", "0 to " + std::to_string(largest),
+                     std::to_string(numbers[i]));
+  }
+}
+
+}  // namespace
+
+Batch batchArgument(const Napi::Value& value, const std::string& name) {
+  const auto env = value.Env();
+  const auto object = objectArgument(value, name);
+  const auto path = [&](const char* key) { return name + "." + key; };
+  const std::span<const uint8_t> images = numbersArgument<uint8_t>(object.Get("images"), path("images"));
+  if (images.empty() || images.size() % IMAGE_PIXELS != 0) {
+    throw rangeError(env, path("images"), "whole images of 3072 bytes", std::to_string(images.size()) + " bytes");
+  }
+  const auto size = images.size() / IMAGE_PIXELS;
+  const auto labels = numbersArgument<uint8_t>(object.Get("labels"), path("labels"), size);
+  const std::span<const uint32_t> indices = numbersArgument<uint32_t>(object.Get("indices"), path("indices"));
+  checkLargest(env, path("indices"), indices, static_cast<int64_t>(size) - 1);
+
+  const bool augmented =
+      !object.Get("top").IsUndefined() || !object.Get("left").IsUndefined() || !object.Get("flip").IsUndefined();
+  const auto augmentation = [&](const char* key, int64_t largest) -> const uint8_t* {
+    if (!augmented) return nullptr;
+    const std::span<const uint8_t> values = numbersArgument<uint8_t>(object.Get(key), path(key), indices.size());
+    checkLargest(env, path(key), values, largest);
+    return values.data();
+  };
+  return {
+      .images = images.data(),
+      .labels = labels.data(),
+      .indices = indices.data(),
+      .size = static_cast<int64_t>(indices.size()),
+      .top = augmentation("top", 2 * PADDING),
+      .left = augmentation("left", 2 * PADDING),
+      .flip = augmentation("flip", 1),
+  };
+}
