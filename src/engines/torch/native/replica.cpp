@@ -14,10 +14,10 @@
 #include <c10/core/InferenceMode.h>
 
 #include "assembly.h"
+#include "convolution.h"
 #include "fused_batch_norm.h"
 #include "loss.h"
 #include "operations.h"
-#include "winograd.h"
 
 namespace {
 
@@ -92,8 +92,7 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
   auto& saved = saved_[position];
   switch (step.op) {
     case Op::conv2d:
-      return winogradServes(step, x) ? winogradConvolve(step, x, vectors_.parameters)
-                                     : convolve(step, x, vectors_.parameters);
+      return convolveFast(step, x, vectors_.parameters);
     case Op::linear:
       return linear(step, x, vectors_.parameters);
     case Op::batchNorm: {
@@ -144,12 +143,7 @@ void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, 
   if (factor != 1 && !fused) dy = at::mul(dy, factor);
   switch (step.op) {
     case Op::conv2d:
-      if (winogradServes(step, x)) {
-        winogradWeightGradient(step, x, dy, vectors_.gradient);
-        if (wanted) addGradient(input, winogradInputGradient(step, dy, vectors_.parameters));
-        return;
-      }
-      addGradient(input, convolveBackward(step, x, dy, vectors_, wanted));
+      addGradient(input, convolveFastBackward(step, x, dy, vectors_, wanted));
       return;
     case Op::linear:
       addGradient(input, linearBackward(step, x, dy, vectors_));

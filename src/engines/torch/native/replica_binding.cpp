@@ -2,6 +2,7 @@
 
 #include <ATen/ops/from_blob.h>
 
+#include "allocator.h"
 #include "exports.h"
 #include "replica.h"
 
@@ -92,6 +93,7 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
 
   void dispose(const Napi::CallbackInfo&) {
     replica_.reset();
+    releaseMemory();
     memory_.Reset();
   }
 

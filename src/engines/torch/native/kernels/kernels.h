@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batch_norm.h"
+#include "matrix.h"
 #include "winograd.h"
 
 /** Width of the vectors that a file is compiled for, in float32. */
@@ -21,6 +22,7 @@ constexpr int LANES = 4;
 struct Kernels {
   const char* name;
   const BatchNormKernels* batchNorm;
+  const MatrixKernels* matrix;
   const WinogradKernels* winograd;
 };
 

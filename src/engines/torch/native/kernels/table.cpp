@@ -3,6 +3,7 @@
 namespace GRADAMP_ISA {
 
 extern const BatchNormKernels batchNormKernels;
+extern const MatrixKernels matrixKernels;
 extern const WinogradKernels winogradKernels;
 
 extern const Kernels kernels = {
@@ -10,6 +11,7 @@ extern const Kernels kernels = {
 #define NAME(x) STRING(x)
     NAME(GRADAMP_ISA),
     &batchNormKernels,
+    &matrixKernels,
     &winogradKernels,
 };
 
