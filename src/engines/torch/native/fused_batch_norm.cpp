@@ -133,6 +133,11 @@ at::Tensor fusedNormaliseWithRunning(const Step& step, const at::Tensor& x, cons
   return apply(Coefficients(layer, layer.runningMean, inverseDeviation.data()).affine(step.relu), x, residual);
 }
 
+at::Tensor fusedNormaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved) {
+  const Layer layer(step, vectors);
+  return apply(Coefficients(layer, floats(saved.mean), floats(saved.inverseDeviation)).affine(step.relu), x, {});
+}
+
 at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& y, at::Tensor& dy,
                                   double factor, const Vectors& vectors, const Saved& saved) {
   const Layer layer(step, vectors);

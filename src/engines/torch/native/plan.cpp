@@ -60,6 +60,7 @@ Step readStep(const Napi::Object& step) {
       .momentum = numberOr(step, "momentum", 0),
       .statisticsOffset = integerOr(step, "statisticsOffset", 0),
       .relu = step.Get("relu").ToBoolean(),
+      .recomputed = step.Get("recomputed").ToBoolean(),
   };
 }
 

@@ -37,6 +37,8 @@ struct Step {
   double momentum;
   int64_t statisticsOffset;
   bool relu;
+  /** Its output is freed in the forward sweep, and computed again when the backward sweep asks for it. */
+  bool recomputed;
 };
 
 /** Values are freed after the step, by position, that reads them last. */

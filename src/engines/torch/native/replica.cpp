@@ -40,7 +40,13 @@ Replica::Replica(Plan plan, Vectors vectors, Normalisation normalisation, double
       labelSmoothing_(labelSmoothing),
       values_(plan_.values),
       gradients_(plan_.values),
-      saved_(plan_.steps.size()) {}
+      saved_(plan_.steps.size()),
+      recomputedBy_(plan_.values, -1) {
+  for (size_t position = 0; position < plan_.steps.size(); position++) {
+    const auto& step = plan_.steps[position];
+    if (step.recomputed) recomputedBy_[step.output] = static_cast<int>(position);
+  }
+}
 
 PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
   const c10::InferenceMode inference;
@@ -110,6 +116,7 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
     case Op::maxPool: {
       at::Tensor y;
       std::tie(y, saved.indices) = at::max_pool2d_with_indices(x, step.kernel, step.stride);
+      saved.inputShape = x.sizes().vec();
       return y;
     }
     case Op::averagePool:
@@ -128,7 +135,10 @@ void Replica::backward(at::Tensor logitGradient, const double* factors) {
   for (auto position = plan_.steps.size() - 1; position-- > 0;) {
     const auto& step = plan_.steps[position];
     const auto factor = factors && step.layer >= 0 ? factors[step.layer] : 1.0;
+    const auto readsInput = step.op == Op::conv2d || step.op == Op::batchNorm || step.op == Op::linear;
+    const auto again = readsInput && recompute(step.inputs[0]);
     backwardStep(step, saved_[position], std::move(gradients_[step.output]), factor);
+    if (again) values_[step.inputs[0]].reset();
     saved_[position] = {};
     free(plan_.afterBackward[position]);
   }
@@ -167,15 +177,16 @@ void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, 
       addGradient(step.inputs[1], dy);
       addGradient(input, std::move(dy));
       return;
+    // Of the input, pools read the shape alone.
     case Op::maxPool:
-      addGradient(input,
-                  at::max_pool2d_with_indices_backward(dy, x, {step.kernel, step.kernel}, {step.stride, step.stride},
-                                                       {0, 0}, {1, 1}, false, saved.indices));
+      addGradient(input, at::max_pool2d_with_indices_backward(
+                             dy, at::empty(saved.inputShape, mapOptions(dy)), {step.kernel, step.kernel},
+                             {step.stride, step.stride}, {0, 0}, {1, 1}, false, saved.indices));
       return;
     case Op::averagePool:
-      // Of the input it reads the shape alone.
-      addGradient(input, at::avg_pool2d_backward(dy, at::empty(saved.inputShape, mapOptions(dy)), {step.kernel, step.kernel},
-                                                 {step.stride, step.stride}, {0, 0}, false, true, c10::nullopt));
+      addGradient(input, at::avg_pool2d_backward(dy, at::empty(saved.inputShape, mapOptions(dy)),
+                                                 {step.kernel, step.kernel}, {step.stride, step.stride}, {0, 0}, false,
+                                                 true, c10::nullopt));
       return;
     case Op::flatten:
       addGradient(input, dy.view({dy.size(0), dy.size(1), 1, 1}));
@@ -215,4 +226,12 @@ Memory Replica::memory() const {
     for (const auto* tensor : {&saved.mean, &saved.inverseDeviation, &saved.indices}) count(*tensor);
   }
   return memory;
+}
+
+bool Replica::recompute(int value) {
+  const auto position = recomputedBy_[value];
+  if (position < 0) return false;
+  const auto& step = plan_.steps[position];
+  values_[value] = fusedNormaliseAgain(step, values_[step.inputs[0]], vectors_, saved_[position]);
+  return true;
 }

@@ -32,7 +32,8 @@ struct Tiling {
   Tiling(const at::Tensor& map, int64_t inputs, int64_t outputs) {
     const auto height = map.size(2);
     const auto width = map.size(3);
-    m = height > 2 || width > 2 ? 4 : 2;
+    // On small maps the transforms of the filters cost more than the products.
+    m = height > 4 || width > 4 ? 4 : 2;
     positions = (m + 2) * (m + 2);
     tiles = map.size(0) * ((height + m - 1) / m) * ((width + m - 1) / m);
     const auto fitting = at::get_num_threads() * WORKING_SET / (positions * (inputs + outputs) * static_cast<int64_t>(sizeof(float)));
