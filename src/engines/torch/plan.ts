@@ -23,6 +23,8 @@ export type PlanStep = SweepStep & {
   readonly statisticsOffset?: number;
   /** Of a batch norm: its output, after `inputs[1]` was added where there is one, goes through a ReLU. */
   readonly relu?: boolean;
+  /** Its output is freed in the forward sweep, and computed again from `inputs[0]` when the backward sweep asks for it. */
+  readonly recomputed?: boolean;
 };
 
 export interface Plan {
@@ -39,17 +41,25 @@ export interface Plan {
 
 /**
  * The last step is the loss. With `fuse`, a batch norm takes over the ReLU behind it, and an addition between the two:
- * none of the values between is ever stored.
+ * none of the values between is ever stored. And where nothing was added, the output is not kept for the backward sweep
+ * either: one pass over memory makes it again.
  */
 export function planOf(graph: Graph, { fuse }: { readonly fuse: boolean }): Plan {
   const fusions = fuse ? fusionsOf(graph) : new Map<number, Fusion>();
   const swallowed = new Set([...fusions.values()].flatMap(({ swallowed }) => swallowed));
   // A fused step stands where its last node stood: by then its other input is there too.
-  const steps = graph.nodes.flatMap((node) => {
+  const whole = graph.nodes.flatMap((node) => {
     if (node.op === 'input' || swallowed.has(node.index)) return [];
     const fusion = fusions.get(node.index);
     return [fusion ? fusedStep(graph, node, fusion) : plainStep(node)];
   });
+  const sources = new Map(
+    whole.flatMap(({ recomputed, output, inputs }) => (recomputed ? [[output, inputs[0]]] : [])),
+  );
+  const steps = whole.map((step) => ({
+    ...step,
+    readByBackward: step.readByBackward.map((value) => sources.get(value) ?? value),
+  }));
   return {
     steps,
     values: graph.nodes.length,
@@ -98,6 +108,8 @@ function plainStep(node: Exclude<Node, { op: 'input' }>): PlanStep {
   return {
     ...attributes,
     ...stepOf(node),
+    // The native step keeps where each maximum was.
+    ...(op === 'maxPool' && { readByBackward: [] }),
     op,
     name,
     shape,
@@ -119,5 +131,6 @@ function fusedStep(graph: Graph, relu: Node, { batchNorm, residual, swallowed }:
     // Where nothing was added, the ReLU's sign is computed again from x; otherwise it is read from the output.
     readByBackward: residual === undefined ? [x] : [x, relu.index],
     relu: true,
+    recomputed: residual === undefined,
   };
 }

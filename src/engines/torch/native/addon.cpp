@@ -2,11 +2,13 @@
 
 #include <napi.h>
 
+#include "allocator.h"
 #include "exports.h"
 
 namespace {
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  installAllocator();
   exportBuild(env, exports);
   exportReplica(env, exports);
   exportUpdate(env, exports);

@@ -1,25 +1,11 @@
 // The assembly of a batch, for JavaScript.
 
-#include <array>
-
 #include "arguments.h"
 #include "assembly.h"
 #include "batch_argument.h"
 #include "exports.h"
 
 namespace {
-
-std::array<double, IMAGE_CHANNELS> channelsArgument(const Napi::Value& value, const std::string& name) {
-  const auto array = arrayArgument(value, name);
-  if (array.Length() != IMAGE_CHANNELS) {
-    throw rangeError(value.Env(), name, "3 numbers", std::to_string(array.Length()));
-  }
-  std::array<double, IMAGE_CHANNELS> channels;
-  for (uint32_t c = 0; c < IMAGE_CHANNELS; c++) {
-    channels[c] = numberArgument(array.Get(c), name + "[" + std::to_string(c) + "]");
-  }
-  return channels;
-}
 
 template <typename T>
 void assembleInto(const Napi::Value& images, const Batch& batch, const Normalisation& normalisation) {
@@ -34,9 +20,7 @@ void assembleInto(const Napi::Value& images, const Batch& batch, const Normalisa
 
 void assembleBatch(const Napi::CallbackInfo& info) {
   const auto batch = batchArgument(info[0], "batch");
-  const auto object = objectArgument(info[1], "normalisation");
-  const Normalisation normalisation{channelsArgument(object.Get("mean"), "normalisation.mean"),
-                                    channelsArgument(object.Get("std"), "normalisation.std")};
+  const auto normalisation = normalisationArgument(info[1], "normalisation");
   if (isTypedArray(info[2], napi_float64_array)) {
     assembleInto<double>(info[2], batch, normalisation);
   } else {

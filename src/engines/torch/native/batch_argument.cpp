@@ -1,5 +1,7 @@
 #include "batch_argument.h"
 
+#include <array>
+
 #include "arguments.h"
 
 namespace {
@@ -14,7 +16,24 @@ void checkLargest(Napi::Env env, const std::string& name, std::span<const T> num
   }
 }
 
+std::array<double, IMAGE_CHANNELS> channelsArgument(const Napi::Value& value, const std::string& name) {
+  const auto array = arrayArgument(value, name);
+  if (array.Length() != IMAGE_CHANNELS) {
+    throw rangeError(value.Env(), name, "3 numbers", std::to_string(array.Length()));
+  }
+  std::array<double, IMAGE_CHANNELS> channels;
+  for (uint32_t c = 0; c < IMAGE_CHANNELS; c++) {
+    channels[c] = numberArgument(array.Get(c), name + "[" + std::to_string(c) + "]");
+  }
+  return channels;
+}
+
 }  // namespace
+
+Normalisation normalisationArgument(const Napi::Value& value, const std::string& name) {
+  const auto object = objectArgument(value, name);
+  return {channelsArgument(object.Get("mean"), name + ".mean"), channelsArgument(object.Get("std"), name + ".std")};
+}
 
 Batch batchArgument(const Napi::Value& value, const std::string& name) {
   const auto env = value.Env();

@@ -117,8 +117,8 @@ at::Tensor fusedNormalise(const Step& step, const at::Tensor& x, const at::Tenso
       running = static_cast<float>((1 - step.momentum) * running + step.momentum * value);
     };
     mix(layer.runningMean[c], shift[c] + distance);
-    // The running variance is the unbiased one, as PyTorch's.
-    mix(layer.runningVariance[c], variance * count / (count - 1));
+    // The running variance is the unbiased one, as PyTorch's; of a single value there is none.
+    mix(layer.runningVariance[c], rows > 1 ? variance * count / (count - 1) : variance);
   }
   return apply(Coefficients(layer, mean, inverseDeviation).affine(step.relu), x, residual);
 }
@@ -131,6 +131,11 @@ at::Tensor fusedNormaliseWithRunning(const Step& step, const at::Tensor& x, cons
     inverseDeviation[c] = static_cast<float>(1 / std::sqrt(layer.runningVariance[c] + step.epsilon));
   }
   return apply(Coefficients(layer, layer.runningMean, inverseDeviation.data()).affine(step.relu), x, residual);
+}
+
+at::Tensor fusedNormaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved) {
+  const Layer layer(step, vectors);
+  return apply(Coefficients(layer, floats(saved.mean), floats(saved.inverseDeviation)).affine(step.relu), x, {});
 }
 
 at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& y, at::Tensor& dy,

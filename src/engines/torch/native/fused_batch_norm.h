@@ -15,6 +15,9 @@ at::Tensor fusedNormalise(const Step& step, const at::Tensor& x, const at::Tenso
 at::Tensor fusedNormaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
                                      const Vectors& vectors);
 
+/** The output of a training pass once more, from what it saved. */
+at::Tensor fusedNormaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved);
+
 /**
  * dx; adds to the gradient of gamma and beta. Where a residual was added, `y` is the step's output, and dy is overwritten
  * by what passes through the ReLU: the gradient of the residual. `factor` multiplies what goes on into the batch norm.

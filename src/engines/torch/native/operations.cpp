@@ -63,10 +63,14 @@ at::Tensor linearBackward(const Step& step, const at::Tensor& x, const at::Tenso
 
 at::Tensor normalise(const Step& step, const at::Tensor& x, const Vectors& vectors, Saved& saved) {
   auto [mean, variance] = runningStatistics(step, vectors.statistics);
+  // Of a single value there is no unbiased variance: the biased one, 0, takes its place.
+  const auto single = x.numel() == x.size(1);
+  const auto mixed = single ? variance.mul(1 - step.momentum) : at::Tensor();
   at::Tensor y;
   std::tie(y, saved.mean, saved.inverseDeviation) =
       at::native_batch_norm(x, viewOf(vectors.parameters, *step.weight), biasOf(step, vectors.parameters), mean,
                             variance, true, step.momentum, step.epsilon);
+  if (single) variance.copy_(mixed);
   return y;
 }
 

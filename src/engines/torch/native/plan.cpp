@@ -1,6 +1,9 @@
 #include "plan.h"
 
+#include <functional>
 #include <map>
+#include <numeric>
+#include <stdexcept>
 
 namespace {
 
@@ -60,6 +63,7 @@ Step readStep(const Napi::Object& step) {
       .momentum = numberOr(step, "momentum", 0),
       .statisticsOffset = integerOr(step, "statisticsOffset", 0),
       .relu = step.Get("relu").ToBoolean(),
+      .recomputed = step.Get("recomputed").ToBoolean(),
   };
 }
 
@@ -85,4 +89,41 @@ Plan readPlan(const Napi::Object& plan) {
       .afterBackward = readFreed(plan.Get("afterBackward")),
       .afterEvaluation = readFreed(plan.Get("afterEvaluation")),
   };
+}
+
+void checkPlan(const Plan& plan, int64_t parameters, int64_t gradient, int64_t statistics) {
+  const auto check = [](bool holds, const std::string& name, const std::string& what) {
+    if (!holds) throw std::out_of_range(name + ": " + what);
+  };
+  const auto isValue = [&](int value) { return value >= 0 && value < plan.values; };
+  check(gradient == parameters, "gradient",
+        "expected " + std::to_string(parameters) + " numbers, as many as parameters, got " + std::to_string(gradient));
+  check(!plan.steps.empty() && plan.steps.back().op == Op::softmaxCrossEntropy, "plan", "expected a loss at its end");
+  for (const auto& step : plan.steps) {
+    check(!step.inputs.empty(), step.name, "expected an input, got none");
+    for (const auto value : step.inputs) check(isValue(value), step.name, "expected inputs that are values of the plan");
+    check(isValue(step.output), step.name, "expected an output that is a value of the plan");
+    check(step.layer < plan.layers, step.name, "expected a layer of the plan");
+    const auto owns = step.op == Op::conv2d || step.op == Op::batchNorm || step.op == Op::linear;
+    check(!owns || step.weight, step.name, "expected a weight, got none");
+    check((step.op != Op::batchNorm && step.op != Op::linear) || step.bias, step.name, "expected a bias, got none");
+    for (const auto* parameter : {&step.weight, &step.bias}) {
+      if (!*parameter) continue;
+      const auto& [offset, size, shape] = **parameter;
+      const auto product = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+      check(product == size && size > 0, step.name, "expected parameters of the size of their shape");
+      check(offset >= 0 && offset + size <= parameters, step.name,
+            "expected parameters that lie in the vector of " + std::to_string(parameters));
+    }
+    if (step.op == Op::batchNorm) {
+      check(step.statisticsOffset >= 0 && step.statisticsOffset + 2 * step.weight->size <= statistics, step.name,
+            "expected statistics that lie in the vector of " + std::to_string(statistics));
+    }
+  }
+  for (const auto* freed : {&plan.afterForward, &plan.afterBackward, &plan.afterEvaluation}) {
+    check(freed->size() == plan.steps.size(), "plan", "expected what is freed after each step");
+    for (const auto& values : *freed) {
+      for (const auto value : values) check(isValue(value), "plan", "expected to free values of the plan");
+    }
+  }
 }

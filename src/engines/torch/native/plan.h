@@ -37,6 +37,8 @@ struct Step {
   double momentum;
   int64_t statisticsOffset;
   bool relu;
+  /** Its output is freed in the forward sweep, and computed again when the backward sweep asks for it. */
+  bool recomputed;
 };
 
 /** Values are freed after the step, by position, that reads them last. */
@@ -53,3 +55,9 @@ struct Plan {
 };
 
 Plan readPlan(const Napi::Object& plan);
+
+/**
+ * Whether all that the steps read and write lies in vectors of these lengths and in the plan's values and layers.
+ * @throws std::out_of_range that names the step.
+ */
+void checkPlan(const Plan& plan, int64_t parameters, int64_t gradient, int64_t statistics);

@@ -14,10 +14,12 @@
 #include <ATen/ops/threshold_backward.h>
 #include <c10/core/InferenceMode.h>
 
+#include <stdexcept>
+
+#include "convolution.h"
 #include "fused_batch_norm.h"
 #include "loss.h"
 #include "operations.h"
-#include "winograd.h"
 
 namespace {
 
@@ -37,7 +39,16 @@ Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation,
       labelSmoothing_(labelSmoothing),
       values_(plan_.values),
       gradients_(plan_.values),
-      saved_(plan_.steps.size()) {}
+      saved_(plan_.steps.size()),
+      recomputedBy_(plan_.values, -1) {
+  for (size_t position = 0; position < plan_.steps.size(); position++) {
+    const auto& step = plan_.steps[position];
+    if (step.relu && vectors_.parameters.scalar_type() != at::kFloat) {
+      throw std::invalid_argument(step.name + ": expected float32 vectors for what is fused");
+    }
+    if (step.recomputed) recomputedBy_[step.output] = static_cast<int>(position);
+  }
+}
 
 PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
   const c10::InferenceMode inference;
@@ -91,8 +102,7 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
   auto& saved = saved_[position];
   switch (step.op) {
     case Op::conv2d:
-      return winogradServes(step, x) ? winogradConvolve(step, x, vectors_.parameters)
-                                     : convolve(step, x, vectors_.parameters);
+      return convolveFast(step, x, vectors_.parameters);
     case Op::linear:
       return linear(step, x, vectors_.parameters);
     case Op::batchNorm: {
@@ -110,6 +120,7 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
     case Op::maxPool: {
       at::Tensor y;
       std::tie(y, saved.indices) = at::max_pool2d_with_indices(x, step.kernel, step.stride);
+      saved.inputShape = x.sizes().vec();
       return y;
     }
     case Op::averagePool:
@@ -128,7 +139,10 @@ void Replica::backward(at::Tensor logitGradient, const double* factors) {
   for (auto position = plan_.steps.size() - 1; position-- > 0;) {
     const auto& step = plan_.steps[position];
     const auto factor = factors && step.layer >= 0 ? factors[step.layer] : 1.0;
+    const auto readsInput = step.op == Op::conv2d || step.op == Op::batchNorm || step.op == Op::linear;
+    const auto again = readsInput && recompute(step.inputs[0]);
     backwardStep(step, saved_[position], std::move(gradients_[step.output]), factor);
+    if (again) values_[step.inputs[0]].reset();
     saved_[position] = {};
     free(plan_.afterBackward[position]);
   }
@@ -143,12 +157,7 @@ void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, 
   if (factor != 1 && !fused) dy = at::mul(dy, factor);
   switch (step.op) {
     case Op::conv2d:
-      if (winogradServes(step, x)) {
-        winogradWeightGradient(step, x, dy, vectors_.gradient);
-        if (wanted) addGradient(input, winogradInputGradient(step, dy, vectors_.parameters));
-        return;
-      }
-      addGradient(input, convolveBackward(step, x, dy, vectors_, wanted));
+      addGradient(input, convolveFastBackward(step, x, dy, vectors_, wanted));
       return;
     case Op::linear:
       addGradient(input, linearBackward(step, x, dy, vectors_));
@@ -172,15 +181,16 @@ void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, 
       addGradient(step.inputs[1], dy);
       addGradient(input, std::move(dy));
       return;
+    // Of the input, pools read the shape alone.
     case Op::maxPool:
-      addGradient(input,
-                  at::max_pool2d_with_indices_backward(dy, x, {step.kernel, step.kernel}, {step.stride, step.stride},
-                                                       {0, 0}, {1, 1}, false, saved.indices));
+      addGradient(input, at::max_pool2d_with_indices_backward(
+                             dy, at::empty(saved.inputShape, mapOptions(dy)), {step.kernel, step.kernel},
+                             {step.stride, step.stride}, {0, 0}, {1, 1}, false, saved.indices));
       return;
     case Op::averagePool:
-      // Of the input it reads the shape alone.
-      addGradient(input, at::avg_pool2d_backward(dy, at::empty(saved.inputShape, mapOptions(dy)), {step.kernel, step.kernel},
-                                                 {step.stride, step.stride}, {0, 0}, false, true, c10::nullopt));
+      addGradient(input, at::avg_pool2d_backward(dy, at::empty(saved.inputShape, mapOptions(dy)),
+                                                 {step.kernel, step.kernel}, {step.stride, step.stride}, {0, 0}, false,
+                                                 true, c10::nullopt));
       return;
     case Op::flatten:
       addGradient(input, dy.view({dy.size(0), dy.size(1), 1, 1}));
@@ -220,4 +230,12 @@ Memory Replica::memory() const {
     for (const auto* tensor : {&saved.mean, &saved.inverseDeviation, &saved.indices}) count(*tensor);
   }
   return memory;
+}
+
+bool Replica::recompute(int value) {
+  const auto position = recomputedBy_[value];
+  if (position < 0) return false;
+  const auto& step = plan_.steps[position];
+  values_[value] = fusedNormaliseAgain(step, values_[step.inputs[0]], vectors_, saved_[position]);
+  return true;
 }

@@ -31,7 +31,7 @@ struct Saved {
   at::Tensor inverseDeviation;
   /** Max pool: where each maximum was. */
   at::Tensor indices;
-  /** Average pool: the shape of its input. */
+  /** Pools: the shape of their input. */
   std::vector<int64_t> inputShape;
 };
 
@@ -68,6 +68,8 @@ class Replica {
   /** Adds to the gradient of a value, which has several readers where a residual branch begins. */
   void addGradient(int value, at::Tensor gradient);
   void free(const std::vector<int>& values);
+  /** Computes a value again that was freed in the forward sweep; true where it is one. */
+  bool recompute(int value);
 
   Plan plan_;
   Vectors vectors_;
@@ -78,4 +80,6 @@ class Replica {
   std::vector<at::Tensor> gradients_;
   /** By step. */
   std::vector<Saved> saved_;
+  /** By value: the position of the step that computes it again; -1 where none does. */
+  std::vector<int> recomputedBy_;
 };

@@ -1,31 +1,53 @@
 // The class Replica of the addon: checks what JavaScript hands over, once, at this border.
 
 #include <ATen/ops/from_blob.h>
+#include <c10/util/Exception.h>
 
+#include "allocator.h"
+#include "arguments.h"
 #include "batch_argument.h"
 #include "exports.h"
 #include "replica.h"
 
 namespace {
 
+/** What libtorch or this code throws becomes a JavaScript error: past this border it would end the process. */
+template <typename Body>
+auto withErrors(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const c10::Error& error) {
+    throw Napi::Error::New(env, std::string("libtorch: ") + error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+}
+
 /** A typed array over memory that JavaScript owns; the object keeps a reference to it. */
-at::Tensor viewOf(const Napi::Value& value, at::ScalarType type) {
-  const auto array = value.As<Napi::TypedArray>();
-  auto* data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  return at::from_blob(data, {static_cast<int64_t>(array.ElementLength())}, at::TensorOptions(type));
-}
-
-std::array<double, 3> triple(const Napi::Value& value) {
-  const auto array = value.As<Napi::Array>();
-  std::array<double, 3> result;
-  for (uint32_t i = 0; i < 3; i++) result[i] = array.Get(i).As<Napi::Number>().DoubleValue();
-  return result;
-}
-
 template <typename T>
-const T* dataOr(const Napi::Value& value, const T* fallback) {
-  if (!value.IsTypedArray()) return fallback;
-  return static_cast<const T*>(value.As<Napi::TypedArrayOf<T>>().Data());
+at::Tensor vectorArgument(const Napi::Object& options, const char* name) {
+  const auto numbers = numbersArgument<T>(options.Get(name), name);
+  return at::from_blob(numbers.data(), {static_cast<int64_t>(numbers.size())}, at::CppTypeToScalarType<T>::value);
+}
+
+/** All of the type of the parameters. */
+Vectors vectorsArgument(const Napi::Object& options) {
+  const auto read = [&](auto vector) {
+    return Vectors{vector("parameters"), vector("gradient"), vector("statistics")};
+  };
+  if (isTypedArray(options.Get("parameters"), napi_float64_array)) {
+    return read([&](const char* name) { return vectorArgument<double>(options, name); });
+  }
+  return read([&](const char* name) { return vectorArgument<float>(options, name); });
+}
+
+/** So far the only one. */
+void checkDevice(const Napi::Value& value) {
+  if (!value.IsString() || value.As<Napi::String>().Utf8Value() != "cpu") {
+    throw typeError("device", "cpu", value);
+  }
 }
 
 class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
@@ -41,34 +63,62 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
   }
 
   explicit ReplicaObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ReplicaObject>(info) {
-    const auto options = info[0].As<Napi::Object>();
-    const auto parameters = options.Get("parameters");
-    const auto type =
-        parameters.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array ? at::kDouble : at::kFloat;
+    const auto options = objectArgument(info[0], "options");
+    checkDevice(options.Get("device"));
+    const auto vectors = vectorsArgument(options);
+    const auto normalisation = normalisationArgument(options, "options");
+    const auto smoothing = numberArgument(options.Get("labelSmoothing"), "labelSmoothing");
+    withErrors(info.Env(), [&] {
+      auto plan = readPlan(objectArgument(options.Get("plan"), "plan"));
+      checkPlan(plan, vectors.parameters.numel(), vectors.gradient.numel(), vectors.statistics.numel());
+      classes_ = plan.classes;
+      layers_ = plan.layers;
+      replica_ = std::make_unique<Replica>(std::move(plan), vectors, normalisation, smoothing);
+    });
     memory_ = Napi::Persistent(Napi::Object::New(info.Env()));
     for (const auto* name : {"parameters", "gradient", "statistics"}) memory_.Set(name, options.Get(name));
-    const Vectors vectors{viewOf(parameters, type), viewOf(options.Get("gradient"), type),
-                          viewOf(options.Get("statistics"), type)};
-    replica_ = std::make_unique<Replica>(readPlan(options.Get("plan").As<Napi::Object>()), vectors,
-                                         Normalisation{triple(options.Get("mean")), triple(options.Get("std"))},
-                                         options.Get("labelSmoothing").As<Napi::Number>().DoubleValue());
   }
 
  private:
   Napi::Value gradient(const Napi::CallbackInfo& info) {
-    const auto array = info[0].As<Napi::Array>();
+    auto& replica = checked();
+    const auto array = arrayArgument(info[0], "passes");
     std::vector<Batch> passes;
-    for (uint32_t i = 0; i < array.Length(); i++) passes.push_back(batchArgument(array.Get(i), "passes[" + std::to_string(i) + "]"));
-    const auto result = checked().gradient(passes, info[1].As<Napi::Number>().Int64Value(), dataOr<double>(info[2], nullptr));
-    return resultOf(info.Env(), result);
+    for (uint32_t i = 0; i < array.Length(); i++) {
+      passes.push_back(batchOf(array.Get(i), "passes[" + std::to_string(i) + "]"));
+    }
+    const auto batchSize = numberArgument(info[1], "batchSize");
+    if (!(batchSize >= 1)) throw rangeError(info.Env(), "batchSize", "at least 1", info[1].ToString());
+    const double* factors = nullptr;
+    if (!info[2].IsUndefined()) {
+      factors = numbersArgument<double>(info[2], "factors", static_cast<size_t>(layers_)).data();
+    }
+    return withErrors(info.Env(), [&] {
+      return resultOf(info.Env(), replica.gradient(passes, static_cast<int64_t>(batchSize), factors));
+    });
   }
 
   Napi::Value evaluate(const Napi::CallbackInfo& info) {
-    const auto batch = batchArgument(info[0], "batch");
+    auto& replica = checked();
+    const auto batch = batchOf(info[0], "batch");
     auto predictions = Napi::Int32Array::New(info.Env(), static_cast<size_t>(batch.size));
-    auto result = resultOf(info.Env(), checked().evaluate(batch, predictions.Data()));
-    result["predictions"] = predictions;
-    return result;
+    return withErrors(info.Env(), [&] {
+      auto result = resultOf(info.Env(), replica.evaluate(batch, predictions.Data()));
+      result["predictions"] = predictions;
+      return result;
+    });
+  }
+
+  /** With labels that are classes of the model. */
+  Batch batchOf(const Napi::Value& value, const std::string& name) const {
+    const auto batch = batchArgument(value, name);
+    for (int64_t i = 0; i < batch.size; i++) {
+      const auto label = batch.labels[batch.indices[i]];
+      if (label < classes_) continue;
+      throw rangeError(value.Env(), name + ": sample " + std::to_string(i),
+                       "a label from 0 to " + std::to_string(classes_ - 1), std::to_string(label));
+    }
+    return batch;
   }
 
   Napi::Value memory(const Napi::CallbackInfo& info) {
@@ -81,6 +131,7 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
 
   void dispose(const Napi::CallbackInfo&) {
     replica_.reset();
+    releaseMemory();
     memory_.Reset();
   }
 
@@ -99,6 +150,8 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
   /** The arrays that the replica's vectors view. */
   Napi::ObjectReference memory_;
   std::unique_ptr<Replica> replica_;
+  int64_t classes_ = 0;
+  int layers_ = 0;
 };
 
 }  // namespace

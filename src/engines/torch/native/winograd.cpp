@@ -11,8 +11,8 @@
 
 namespace {
 
-/** Bytes of transformed tiles that are worked on at once: they stay in the cache between their three stages. */
-constexpr int64_t WORKING_SET = 4 << 20;
+/** Bytes of transformed tiles that a thread works on at once: they stay in the cache between their three stages. */
+constexpr int64_t WORKING_SET = 2 << 20;
 /** So many tiles at least: each filter value that is loaded serves that many. */
 constexpr int64_t FEWEST_TILES = 96;
 /** Keeps rows of a power of two from falling into the same sets of the cache. */
@@ -32,10 +32,11 @@ struct Tiling {
   Tiling(const at::Tensor& map, int64_t inputs, int64_t outputs) {
     const auto height = map.size(2);
     const auto width = map.size(3);
-    m = height > 2 || width > 2 ? 4 : 2;
+    // On small maps the transforms of the filters cost more than the products.
+    m = height > 4 || width > 4 ? 4 : 2;
     positions = (m + 2) * (m + 2);
     tiles = map.size(0) * ((height + m - 1) / m) * ((width + m - 1) / m);
-    const auto fitting = WORKING_SET / (positions * (inputs + outputs) * static_cast<int64_t>(sizeof(float)));
+    const auto fitting = at::get_num_threads() * WORKING_SET / (positions * (inputs + outputs) * static_cast<int64_t>(sizeof(float)));
     block = std::min(tiles, std::max(fitting, FEWEST_TILES));
   }
 
@@ -100,12 +101,13 @@ void sharePositions(int64_t positions, int64_t rows, Body body) {
 at::Tensor convolveWith(const float* filter, int64_t outputs, int64_t inputs, bool forward, const at::Tensor& x,
                         const float* bias) {
   const auto& kernel = *kernels().winograd;
+  const auto& matrix = *kernels().matrix;
   const auto depth = forward ? inputs : outputs;
   const auto columns = forward ? outputs : inputs;
   const Tiling tiling(x, depth, columns);
   const auto transformed = at::empty({tiling.positions * depth * columns}, at::kFloat);
-  share(columns / kernel.multiple, [&](int64_t first, int64_t count) {
-    std::vector<float> scratch(static_cast<size_t>(9 * inputs * kernel.multiple));
+  share(columns / matrix.multiple, [&](int64_t first, int64_t count) {
+    std::vector<float> scratch(static_cast<size_t>(9 * inputs * matrix.multiple));
     kernel.filterTransform(tiling.m, forward, outputs, inputs, filter, first, first + count, scratch.data(),
                            transformed.data_ptr<float>());
   });
@@ -119,7 +121,7 @@ at::Tensor convolveWith(const float* filter, int64_t outputs, int64_t inputs, bo
       kernel.inputTransform(tiling.m, *from, floats(x), tile + first, count, source.from(first));
     });
     sharePositions(tiling.positions, tiles, [&](int64_t position, int64_t first, int64_t rows) {
-      kernel.multiply(rows, depth, columns, source.position(position) + first * source.row(), source.row(),
+      matrix.multiply(rows, depth, columns, source.position(position) + first * source.row(), source.row(),
                       floats(transformed) + position * depth * columns,
                       product.position(position) + first * product.row(), product.row());
     });
@@ -135,7 +137,7 @@ at::Tensor convolveWith(const float* filter, int64_t outputs, int64_t inputs, bo
 }  // namespace
 
 bool winogradServes(const Step& step, const at::Tensor& x) {
-  const auto multiple = kernels().winograd->multiple;
+  const auto multiple = kernels().matrix->multiple;
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && step.kernel == 3 && step.stride == 1 &&
          step.padding == 1 && step.weight->shape[0] % multiple == 0 && step.weight->shape[1] % multiple == 0;
 }
@@ -153,6 +155,7 @@ at::Tensor winogradInputGradient(const Step& step, const at::Tensor& dy, const a
 
 void winogradWeightGradient(const Step& step, const at::Tensor& x, const at::Tensor& dy, const at::Tensor& gradient) {
   const auto& kernel = *kernels().winograd;
+  const auto& matrix = *kernels().matrix;
   const auto outputs = step.weight->shape[0];
   const auto inputs = step.weight->shape[1];
   const Tiling tiling(x, inputs, outputs);
@@ -165,7 +168,7 @@ void winogradWeightGradient(const Step& step, const at::Tensor& x, const at::Ten
       kernel.outputGradientTransform(tiling.m, *to, floats(dy), tile + first, count, target.from(first));
     });
     sharePositions(tiling.positions, outputs, [&](int64_t position, int64_t first, int64_t rows) {
-      kernel.multiplyTransposed(rows, tiles, inputs, target.position(position) + first, target.row(),
+      matrix.multiplyTransposed(rows, tiles, inputs, target.position(position) + first, target.row(),
                                 source.position(position), source.row(), tile > 0,
                                 transformed.data_ptr<float>() + (position * outputs + first) * inputs, inputs);
     });

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batch_norm.h"
+#include "matrix.h"
 #include "update.h"
 #include "winograd.h"
 
@@ -22,6 +23,7 @@ constexpr int LANES = 4;
 struct Kernels {
   const char* name;
   const BatchNormKernels* batchNorm;
+  const MatrixKernels* matrix;
   const UpdateKernels* update;
   const WinogradKernels* winograd;
 };

@@ -3,6 +3,7 @@
 namespace GRADAMP_ISA {
 
 extern const BatchNormKernels batchNormKernels;
+extern const MatrixKernels matrixKernels;
 extern const UpdateKernels updateKernels;
 extern const WinogradKernels winogradKernels;
 
@@ -11,6 +12,7 @@ extern const Kernels kernels = {
 #define NAME(x) STRING(x)
     NAME(GRADAMP_ISA),
     &batchNormKernels,
+    &matrixKernels,
     &updateKernels,
     &winogradKernels,
 };

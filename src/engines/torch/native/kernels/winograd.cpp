@@ -1,21 +1,12 @@
 #include "winograd.h"
 
 #include "kernels.h"
+#include "vector.h"
 
 namespace GRADAMP_ISA {
 
 namespace {
 
-/** float32 vectors that may lie anywhere. */
-typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
-inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
-
-/** Columns of a register tile: two vectors. */
-constexpr int COLUMNS = 2 * LANES;
-/** Rows of it: with these, accumulators, factors and a broadcast fill the registers. */
-constexpr int ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4;
 
 /** The one-dimensional transforms; a two-dimensional one applies them to columns, then to rows. */
 template <int M>
@@ -211,20 +202,6 @@ void outputGradientTransformAs(const WinogradMap& map, const float* dy, int64_t 
   });
 }
 
-/** columns[tap][input][COLUMNS]: the taps of a panel's outputs side by side. */
-void transposePanel(int64_t inputs, const float* w, int64_t firstOutput, float* columns) {
-  for (int tap = 0; tap < 9; tap++) {
-    // Block by block: whole rows of one side are columns of the other, and miss the cache.
-    for (int64_t c = 0; c < inputs; c += COLUMNS) {
-      for (int o = 0; o < COLUMNS; o++) {
-        const float* from = w + ((firstOutput + o) * 9 + tap) * inputs + c;
-        float* to = columns + (tap * inputs + c) * COLUMNS + o;
-        for (int k = 0; k < COLUMNS; k++) to[k * COLUMNS] = from[k];
-      }
-    }
-  }
-}
-
 template <int M>
 void filterTransformAs(bool forward, int64_t outputs, int64_t inputs, const float* w, int64_t first, int64_t last,
                        float* scratch, float* transformed) {
@@ -232,7 +209,8 @@ void filterTransformAs(bool forward, int64_t outputs, int64_t inputs, const floa
   const auto depth = forward ? inputs : outputs;
   const auto columns = forward ? outputs : inputs;
   for (int64_t panel = first; panel < last; panel++) {
-    if (forward) transposePanel(inputs, w, panel * COLUMNS, scratch);
+    // The taps of a panel's outputs side by side: [tap, input, COLUMNS].
+    if (forward) transpose(9 * inputs, w + panel * COLUMNS * 9 * inputs, 9 * inputs, scratch);
     for (int64_t k = 0; k < depth; k++) {
       float* to = transformed + (panel * depth + k) * COLUMNS;
       for (int half = 0; half < COLUMNS; half += LANES) {
@@ -272,73 +250,6 @@ void filterGradientTransformAs(int64_t outputs, int64_t inputs, const float* u, 
   }
 }
 
-/** Calls body with a number that is a constant, `count` of 1 .. ROWS. */
-template <int COUNT = ROWS, typename Body>
-inline void withRows(int64_t count, Body body) {
-  if constexpr (COUNT > 0) {
-    if (count == COUNT) {
-      body.template operator()<COUNT>();
-    } else {
-      withRows<COUNT - 1>(count, body);
-    }
-  }
-}
-
-void multiply(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b, float* c,
-              int64_t cRow) {
-  for (int64_t column = 0; column < columns; column += COLUMNS, b += depth * COLUMNS) {
-    for (int64_t row = 0; row < rows; row += ROWS) {
-      withRows(rows - row < ROWS ? rows - row : ROWS, [&]<int COUNT>() {
-        Vec sums[COUNT][2] = {};
-        const float* left = a + row * aRow;
-        const float* right = b;
-        for (int64_t k = 0; k < depth; k++, left++, right += COLUMNS) {
-          const Vec r0 = load(right);
-          const Vec r1 = load(right + LANES);
-#pragma GCC unroll 16
-          for (int i = 0; i < COUNT; i++) {
-            sums[i][0] += left[i * aRow] * r0;
-            sums[i][1] += left[i * aRow] * r1;
-          }
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < COUNT; i++) {
-          store(c + (row + i) * cRow + column, sums[i][0]);
-          store(c + (row + i) * cRow + column + LANES, sums[i][1]);
-        }
-      });
-    }
-  }
-}
-
-void multiplyTransposed(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b,
-                        int64_t bRow, bool add, float* c, int64_t cRow) {
-  for (int64_t column = 0; column < columns; column += COLUMNS) {
-    for (int64_t row = 0; row < rows; row += ROWS) {
-      withRows(rows - row < ROWS ? rows - row : ROWS, [&]<int COUNT>() {
-        Vec sums[COUNT][2] = {};
-        const float* left = a + row;
-        const float* right = b + column;
-        for (int64_t k = 0; k < depth; k++, left += aRow, right += bRow) {
-          const Vec r0 = load(right);
-          const Vec r1 = load(right + LANES);
-#pragma GCC unroll 16
-          for (int i = 0; i < COUNT; i++) {
-            sums[i][0] += left[i] * r0;
-            sums[i][1] += left[i] * r1;
-          }
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < COUNT; i++) {
-          float* to = c + (row + i) * cRow + column;
-          store(to, add ? load(to) + sums[i][0] : sums[i][0]);
-          store(to + LANES, add ? load(to + LANES) + sums[i][1] : sums[i][1]);
-        }
-      });
-    }
-  }
-}
-
 void inputTransform(int m, const WinogradMap& map, const float* x, int64_t first, int64_t count,
                     const WinogradTiles& tiles) {
   (m == 4 ? inputTransformAs<4> : inputTransformAs<2>)(map, x, first, count, tiles);
@@ -367,14 +278,11 @@ void filterGradientTransform(int m, int64_t outputs, int64_t inputs, const float
 }  // namespace
 
 extern const WinogradKernels winogradKernels = {
-    COLUMNS,
     inputTransform,
     outputTransform,
     outputGradientTransform,
     filterTransform,
     filterGradientTransform,
-    multiply,
-    multiplyTransposed,
 };
 
 }  // namespace GRADAMP_ISA

@@ -24,9 +24,6 @@ struct WinogradTiles {
 };
 
 struct WinogradKernels {
-  /** Channels, of inputs and of outputs, must be a multiple of this. */
-  int64_t multiple;
-
   /** B^T d B of the tiles first .. first + count - 1 of an input, to rows 0 .. count - 1. */
   void (*inputTransform)(int m, const WinogradMap& map, const float* x, int64_t first, int64_t count,
                          const WinogradTiles& tiles);
@@ -40,7 +37,7 @@ struct WinogradKernels {
                                   const WinogradTiles& tiles);
 
   /**
-   * G w G^T of a filter [outputs, 3, 3, inputs], as `multiply` reads it: for each position, panels of `multiple` columns.
+   * G w G^T of a filter [outputs, 3, 3, inputs], for each position in the panels of MatrixKernels::multiply.
    * Forward, columns are outputs and rows inputs; otherwise the filter is turned by 180 degrees, and columns are inputs.
    * The panels first .. last - 1 are written; `scratch` has room for 9 * inputs * multiple numbers.
    */
@@ -50,12 +47,4 @@ struct WinogradKernels {
   /** Adds G^T u G, of a filter's gradient u [positions, outputs, inputs] for the outputs first .. last - 1, to dw. */
   void (*filterGradientTransform)(int m, int64_t outputs, int64_t inputs, const float* u, int64_t first, int64_t last,
                                   float* dw);
-
-  /** c [rows, columns] = a [rows, depth] * b, where b lies in panels [columns / multiple, depth, multiple]. */
-  void (*multiply)(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b, float* c,
-                   int64_t cRow);
-
-  /** c [rows, columns] (+)= transposed(a [depth, rows]) * b [depth, columns]. */
-  void (*multiplyTransposed)(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b,
-                             int64_t bRow, bool add, float* c, int64_t cRow);
 };
