@@ -47,6 +47,7 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
                        {
                            InstanceMethod<&ReplicaObject::gradient>("gradient"),
                            InstanceMethod<&ReplicaObject::evaluate>("evaluate"),
+                           InstanceMethod<&ReplicaObject::timings>("timings"),
                            InstanceMethod<&ReplicaObject::memory>("memory"),
                            InstanceMethod<&ReplicaObject::dispose>("dispose"),
                        });
@@ -63,7 +64,8 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
                           viewOf(options.Get("statistics"), type)};
     replica_ = std::make_unique<Replica>(readPlan(options.Get("plan").As<Napi::Object>()), vectors,
                                          Normalisation{triple(options.Get("mean")), triple(options.Get("std"))},
-                                         options.Get("labelSmoothing").As<Napi::Number>().DoubleValue());
+                                         options.Get("labelSmoothing").As<Napi::Number>().DoubleValue(),
+                                         options.Get("profiled").ToBoolean());
   }
 
  private:
@@ -81,6 +83,16 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
     auto result = resultOf(info.Env(), checked().evaluate(batch, predictions.Data()));
     result["predictions"] = predictions;
     return result;
+  }
+
+  Napi::Value timings(const Napi::CallbackInfo& info) {
+    const auto& timings = checked().timings();
+    auto numbers = Napi::Float64Array::New(info.Env(), 4 * timings.size());
+    auto* to = numbers.Data();
+    for (const auto& [position, backward, start, duration] : timings) {
+      for (const auto value : {static_cast<double>(position), static_cast<double>(backward), start, duration}) *to++ = value;
+    }
+    return numbers;
   }
 
   Napi::Value memory(const Napi::CallbackInfo& info) {
