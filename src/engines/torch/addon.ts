@@ -17,6 +17,8 @@ export interface NativeReplicaOptions {
   readonly gradient: Vector;
   readonly statistics: Vector;
   readonly labelSmoothing: number;
+  /** Whether every step of `gradient` is timed. */
+  readonly profiled: boolean;
 }
 
 /** A batch in memory; see src/data/dataset.ts for the layouts. */
@@ -38,6 +40,11 @@ export interface NativeReplica {
     factors?: Float64Array,
   ): { lossSum: number; correct: number };
   evaluate(batch: NativeBatch): { lossSum: number; correct: number; predictions: Int32Array };
+  /**
+   * Of the last call of `gradient`, four numbers a step: its position in the plan (-1: the assembly of the batch), 1 for
+   * backward, start in microseconds since the call began, duration in microseconds.
+   */
+  timings(): Float64Array;
   /** Tensors that are alive between two calls, and their bytes: none, if nothing leaks. */
   memory(): { tensors: number; bytes: number };
   dispose(): void;

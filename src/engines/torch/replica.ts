@@ -19,7 +19,7 @@ export class TorchReplica implements Replica {
     this.#native = new addon.Replica({
       plan: planOf(graph, { fuse: true }),
       ...{ device, ...normalisation },
-      ...{ parameters, gradient, statistics, labelSmoothing },
+      ...{ parameters, gradient, statistics, labelSmoothing, profiled: false },
     });
   }
 

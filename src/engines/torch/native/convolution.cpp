@@ -6,7 +6,7 @@
 
 at::Tensor convolveFast(const Step& step, const at::Tensor& x, const at::Tensor& parameters) {
   if (winogradServes(step, x)) return winogradConvolve(step, x, parameters);
-  if (matrixConvolutionServes(step, x)) return matrixConvolve(step, x, parameters);
+  if (matrixConvolutionServes(x)) return matrixConvolve(step, x, parameters);
   return convolve(step, x, parameters);
 }
 
@@ -16,7 +16,7 @@ at::Tensor convolveFastBackward(const Step& step, const at::Tensor& x, const at:
     winogradWeightGradient(step, x, dy, vectors.gradient);
     return wanted ? winogradInputGradient(step, dy, vectors.parameters) : at::Tensor();
   }
-  if (matrixConvolutionServes(step, x)) {
+  if (matrixConvolutionServes(x)) {
     matrixWeightGradient(step, x, dy, vectors.gradient);
     return wanted ? matrixInputGradient(step, x.sizes(), dy, vectors.parameters) : at::Tensor();
   }

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
@@ -16,6 +15,8 @@ namespace {
 constexpr int64_t BLOCK = 96;
 /** Keeps rows of a power of two from falling into the same sets of the cache. */
 constexpr int64_t GAP = 16;
+/** Filters that a thread takes at once: a multiple of the rows of every register tile. */
+constexpr int64_t FILTERS = 12;
 
 const float* floats(const at::Tensor& tensor) { return tensor.data_ptr<float>(); }
 
@@ -38,7 +39,6 @@ struct Convolution {
   Convolution(const Step& step, at::IntArrayRef input)
       : samples(input[0]), outputs(step.weight->shape[0]) {
     const auto extent = [&](int64_t size) { return (size + 2 * step.padding - step.kernel) / step.stride + 1; };
-    const auto multiple = kernels().matrix->multiple;
     depth = step.kernel * step.kernel * input[1];
     windows = {.height = input[2],
                .width = input[3],
@@ -47,8 +47,7 @@ struct Convolution {
                .outputWidth = extent(input[3]),
                .kernel = step.kernel,
                .stride = step.stride,
-               .padding = step.padding,
-               .rowLength = (depth + multiple - 1) / multiple * multiple};
+               .padding = step.padding};
     rows = samples * windows.outputHeight * windows.outputWidth;
   }
 
@@ -64,29 +63,29 @@ void shareBlocks(int64_t count, int64_t step, Body body) {
   });
 }
 
+int64_t panelsOf(int64_t columns) {
+  const auto panel = kernels().matrix->panel;
+  return (columns + panel - 1) / panel;
+}
+
 void addBias(const Step& step, const at::Tensor& parameters, at::Tensor& y) {
   if (step.bias) y.add_(viewOf(parameters, *step.bias).view({1, -1, 1, 1}));
 }
 
 }  // namespace
 
-bool matrixConvolutionServes(const Step& step, const at::Tensor& x) {
-  const auto multiple = kernels().matrix->multiple;
-  const auto& shape = step.weight->shape;
-  // An image has too few channels for its own gradient, which nobody wants.
-  return x.device().is_cpu() && x.scalar_type() == at::kFloat && shape[0] % multiple == 0 &&
-         (shape[1] % multiple == 0 || step.inputs[0] == 0);
-}
+bool matrixConvolutionServes(const at::Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
 
 at::Tensor matrixConvolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters) {
   const auto& kernel = *kernels().matrix;
   const Convolution convolution(step, x.sizes());
   const auto& windows = convolution.windows;
   const auto outputs = convolution.outputs;
-  const auto depth = windows.rowLength;
-  const auto filter = numbers(depth * outputs);
-  shareBlocks(outputs / kernel.multiple, 1, [&](int64_t first, int64_t count) {
-    kernel.packColumns(convolution.depth, floats(parameters) + step.weight->offset, first, first + count, depth,
+  const auto depth = convolution.depth;
+  const auto panels = panelsOf(outputs);
+  const auto filter = numbers(depth * panels * kernel.panel);
+  shareBlocks(panels, 1, [&](int64_t first, int64_t count) {
+    kernel.packColumns(depth, outputs, floats(parameters) + step.weight->offset, first, first + count,
                        filter.data_ptr<float>());
   });
   auto y = map(convolution.samples, outputs, windows.outputHeight, windows.outputWidth);
@@ -110,8 +109,9 @@ at::Tensor matrixInputGradient(const Step& step, at::IntArrayRef inputShape, con
   const auto& windows = convolution.windows;
   const auto outputs = convolution.outputs;
   const auto depth = convolution.depth;
-  const auto filter = numbers(depth * outputs);
-  shareBlocks(depth / kernel.multiple, 1, [&](int64_t first, int64_t count) {
+  const auto panels = panelsOf(depth);
+  const auto filter = numbers(outputs * panels * kernel.panel);
+  shareBlocks(panels, 1, [&](int64_t first, int64_t count) {
     kernel.packRows(outputs, depth, floats(parameters) + step.weight->offset, first, first + count,
                     filter.data_ptr<float>());
   });
@@ -145,37 +145,28 @@ at::Tensor matrixInputGradient(const Step& step, at::IntArrayRef inputShape, con
 void matrixWeightGradient(const Step& step, const at::Tensor& x, const at::Tensor& dy, const at::Tensor& gradient) {
   const auto& kernel = *kernels().matrix;
   const Convolution convolution(step, x.sizes());
-  auto windows = convolution.windows;
   const auto outputs = convolution.outputs;
-  const auto depth = windows.rowLength;
+  const auto depth = convolution.depth;
   // Rows are copied even where they could be read in place: apart by a power of two, they would evict each other.
   const auto block = std::min(convolution.rows, BLOCK * at::get_num_threads());
-  const auto inputRows = numbers(block * (depth + GAP));
-  const auto outputRows = numbers(block * (outputs + GAP));
-  const auto direct = depth == convolution.depth;
-  auto* target = gradient.data_ptr<float>() + step.weight->offset;
-  const auto padded = direct ? at::Tensor() : at::zeros({outputs, depth}, at::kFloat);
+  const auto inputRow = depth + GAP;
+  const auto outputRow = outputs + GAP;
+  const auto inputs = numbers(block * inputRow + kernel.panel);
+  const auto gradients = numbers(block * outputRow);
   for (int64_t row = 0; row < convolution.rows; row += block) {
     const auto size = std::min(block, convolution.rows - row);
     at::parallel_for(0, size, 1, [&](int64_t begin, int64_t end) {
-      kernel.gather(windows, floats(x), row + begin, end - begin, inputRows.data_ptr<float>() + begin * (depth + GAP),
-                    depth + GAP);
+      kernel.gather(convolution.windows, floats(x), row + begin, end - begin,
+                    inputs.data_ptr<float>() + begin * inputRow, inputRow);
       for (auto i = begin; i < end; i++) {
-        std::copy_n(floats(dy) + (row + i) * outputs, outputs, outputRows.data_ptr<float>() + i * (outputs + GAP));
+        std::copy_n(floats(dy) + (row + i) * outputs, outputs, gradients.data_ptr<float>() + i * outputRow);
       }
     });
-    // Blocks of filters, so that no two threads add to the same ones.
-    shareBlocks(outputs, 12, [&](int64_t first, int64_t count) {
-      kernel.multiplyTransposed(count, size, depth, floats(outputRows) + first, outputs + GAP, floats(inputRows),
-                                depth + GAP, true, (direct ? target : padded.data_ptr<float>()) + first * depth, depth);
+    // Each filter is one thread's.
+    shareBlocks(outputs, FILTERS, [&](int64_t first, int64_t count) {
+      kernel.multiplyTransposed(count, size, depth, floats(gradients) + first, outputRow, floats(inputs), inputRow, true,
+                                gradient.data_ptr<float>() + step.weight->offset + first * depth, depth);
     });
-  }
-  if (!direct) {
-    for (int64_t o = 0; o < outputs; o++) {
-      for (int64_t i = 0; i < convolution.depth; i++) {
-        target[o * convolution.depth + i] += floats(padded)[o * depth + i];
-      }
-    }
   }
   if (step.bias) viewOf(gradient, *step.bias).add_(at::sum(dy, {0, 2, 3}));
 }

@@ -6,7 +6,7 @@
 
 #include "plan.h"
 
-bool matrixConvolutionServes(const Step& step, const at::Tensor& x);
+bool matrixConvolutionServes(const at::Tensor& x);
 
 at::Tensor matrixConvolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters);
 

@@ -32,7 +32,7 @@ at::Tensor flatten(const at::Tensor& x) { return x.view({x.size(0), x.size(1)});
 
 }  // namespace
 
-Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing)
+Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing, bool profiled)
     : plan_(std::move(plan)),
       vectors_(std::move(vectors)),
       pixels_(normalisation),
@@ -40,7 +40,8 @@ Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation,
       values_(plan_.values),
       gradients_(plan_.values),
       saved_(plan_.steps.size()),
-      recomputedBy_(plan_.values, -1) {
+      recomputedBy_(plan_.values, -1),
+      profiled_(profiled) {
   for (size_t position = 0; position < plan_.steps.size(); position++) {
     const auto& step = plan_.steps[position];
     if (step.relu && vectors_.parameters.scalar_type() != at::kFloat) {
@@ -52,14 +53,20 @@ Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation,
 
 PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
   const c10::InferenceMode inference;
+  timings_.clear();
+  began_ = std::chrono::steady_clock::now();
   vectors_.gradient.zero_();
   PassResult total;
   for (const auto& batch : passes) {
     if (batch.size == 0) continue;
     forward(batch, plan_.afterForward, true);
-    const auto logits = plan_.steps.back().inputs[0];
-    auto loss = softmaxCrossEntropy(values_[logits], batch, {1.0 / static_cast<double>(batchSize), labelSmoothing_});
-    free(plan_.afterBackward.back());
+    const auto& last = plan_.steps.back();
+    Loss loss;
+    timed(static_cast<int>(plan_.steps.size()) - 1, false, [&] {
+      loss = softmaxCrossEntropy(values_[last.inputs[0]], batch,
+                                 {1.0 / static_cast<double>(batchSize), labelSmoothing_});
+      free(plan_.afterBackward.back());
+    });
     backward(std::move(loss.gradient), factors);
     total.lossSum += loss.result.lossSum;
     total.correct += loss.result.correct;
@@ -89,11 +96,23 @@ at::Tensor Replica::upload(const Batch& batch) {
 }
 
 void Replica::forward(const Batch& batch, const Freed& freed, bool training) {
-  values_[0] = upload(batch);
+  timed(-1, false, [&] { values_[0] = upload(batch); });
   for (size_t position = 0; position + 1 < plan_.steps.size(); position++) {
-    values_[plan_.steps[position].output] = forwardStep(position, training);
-    free(freed[position]);
+    timed(static_cast<int>(position), false, [&] {
+      values_[plan_.steps[position].output] = forwardStep(position, training);
+      free(freed[position]);
+    });
   }
+}
+
+template <typename Body>
+void Replica::timed(int position, bool backward, Body body) {
+  if (!profiled_) return body();
+  using Microseconds = std::chrono::duration<double, std::micro>;
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  const auto end = std::chrono::steady_clock::now();
+  timings_.push_back({position, backward, Microseconds(start - began_).count(), Microseconds(end - start).count()});
 }
 
 at::Tensor Replica::forwardStep(size_t position, bool training) {
@@ -139,12 +158,14 @@ void Replica::backward(at::Tensor logitGradient, const double* factors) {
   for (auto position = plan_.steps.size() - 1; position-- > 0;) {
     const auto& step = plan_.steps[position];
     const auto factor = factors && step.layer >= 0 ? factors[step.layer] : 1.0;
-    const auto readsInput = step.op == Op::conv2d || step.op == Op::batchNorm || step.op == Op::linear;
-    const auto again = readsInput && recompute(step.inputs[0]);
-    backwardStep(step, saved_[position], std::move(gradients_[step.output]), factor);
-    if (again) values_[step.inputs[0]].reset();
-    saved_[position] = {};
-    free(plan_.afterBackward[position]);
+    timed(static_cast<int>(position), true, [&] {
+      const auto readsInput = step.op == Op::conv2d || step.op == Op::batchNorm || step.op == Op::linear;
+      const auto again = readsInput && recompute(step.inputs[0]);
+      backwardStep(step, saved_[position], std::move(gradients_[step.output]), factor);
+      if (again) values_[step.inputs[0]].reset();
+      saved_[position] = {};
+      free(plan_.afterBackward[position]);
+    });
   }
 }
 

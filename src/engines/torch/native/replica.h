@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -35,6 +36,16 @@ struct Saved {
   std::vector<int64_t> inputShape;
 };
 
+/** One step of a gradient call, as it ran. */
+struct Timing {
+  /** Position of the step in the plan; -1: the batch, from bytes to pixels. */
+  int position;
+  bool backward;
+  /** In microseconds since the call began. */
+  double start;
+  double duration;
+};
+
 struct Memory {
   int64_t tensors = 0;
   int64_t bytes = 0;
@@ -42,7 +53,8 @@ struct Memory {
 
 class Replica {
  public:
-  Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing);
+  /** `profiled`: every step of a gradient call is timed. */
+  Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing, bool profiled);
 
   /**
    * Overwrites the gradient with the sum over the passes of (size / batchSize) * the gradient of the pass's mean loss.
@@ -52,6 +64,9 @@ class Replica {
 
   /** `predictions` [batch.size]: the class of the largest logit, -1 where no logit is a number. */
   PassResult evaluate(const Batch& batch, int32_t* predictions);
+
+  /** Of the last gradient call, where it is profiled. */
+  const std::vector<Timing>& timings() const { return timings_; }
 
   /** What is alive between two calls. */
   Memory memory() const;
@@ -64,6 +79,10 @@ class Replica {
 
   at::Tensor forwardStep(size_t position, bool training);
   void backwardStep(const Step& step, const Saved& saved, at::Tensor dy, double factor);
+
+  /** Runs `body`, and times it where the replica is profiled. */
+  template <typename Body>
+  void timed(int position, bool backward, Body body);
 
   /** Adds to the gradient of a value, which has several readers where a residual branch begins. */
   void addGradient(int value, at::Tensor gradient);
@@ -82,4 +101,7 @@ class Replica {
   std::vector<Saved> saved_;
   /** By value: the position of the step that computes it again; -1 where none does. */
   std::vector<int> recomputedBy_;
+  bool profiled_;
+  std::chrono::steady_clock::time_point began_;
+  std::vector<Timing> timings_;
 };

@@ -57,6 +57,7 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
                        {
                            InstanceMethod<&ReplicaObject::gradient>("gradient"),
                            InstanceMethod<&ReplicaObject::evaluate>("evaluate"),
+                           InstanceMethod<&ReplicaObject::timings>("timings"),
                            InstanceMethod<&ReplicaObject::memory>("memory"),
                            InstanceMethod<&ReplicaObject::dispose>("dispose"),
                        });
@@ -73,7 +74,8 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
       checkPlan(plan, vectors.parameters.numel(), vectors.gradient.numel(), vectors.statistics.numel());
       classes_ = plan.classes;
       layers_ = plan.layers;
-      replica_ = std::make_unique<Replica>(std::move(plan), vectors, normalisation, smoothing);
+      replica_ = std::make_unique<Replica>(std::move(plan), vectors, normalisation, smoothing,
+                                           options.Get("profiled").ToBoolean());
     });
     memory_ = Napi::Persistent(Napi::Object::New(info.Env()));
     for (const auto* name : {"parameters", "gradient", "statistics"}) memory_.Set(name, options.Get(name));
@@ -119,6 +121,16 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
                        "a label from 0 to " + std::to_string(classes_ - 1), std::to_string(label));
     }
     return batch;
+  }
+
+  Napi::Value timings(const Napi::CallbackInfo& info) {
+    const auto& timings = checked().timings();
+    auto numbers = Napi::Float64Array::New(info.Env(), 4 * timings.size());
+    auto* to = numbers.Data();
+    for (const auto& [position, backward, start, duration] : timings) {
+      for (const auto value : {static_cast<double>(position), static_cast<double>(backward), start, duration}) *to++ = value;
+    }
+    return numbers;
   }
 
   Napi::Value memory(const Napi::CallbackInfo& info) {

@@ -106,8 +106,8 @@ at::Tensor convolveWith(const float* filter, int64_t outputs, int64_t inputs, bo
   const auto columns = forward ? outputs : inputs;
   const Tiling tiling(x, depth, columns);
   const auto transformed = at::empty({tiling.positions * depth * columns}, at::kFloat);
-  share(columns / matrix.multiple, [&](int64_t first, int64_t count) {
-    std::vector<float> scratch(static_cast<size_t>(9 * inputs * matrix.multiple));
+  share(columns / matrix.panel, [&](int64_t first, int64_t count) {
+    std::vector<float> scratch(static_cast<size_t>(9 * inputs * matrix.panel));
     kernel.filterTransform(tiling.m, forward, outputs, inputs, filter, first, first + count, scratch.data(),
                            transformed.data_ptr<float>());
   });
@@ -137,9 +137,9 @@ at::Tensor convolveWith(const float* filter, int64_t outputs, int64_t inputs, bo
 }  // namespace
 
 bool winogradServes(const Step& step, const at::Tensor& x) {
-  const auto multiple = kernels().matrix->multiple;
+  const auto panel = kernels().matrix->panel;
   return x.device().is_cpu() && x.scalar_type() == at::kFloat && step.kernel == 3 && step.stride == 1 &&
-         step.padding == 1 && step.weight->shape[0] % multiple == 0 && step.weight->shape[1] % multiple == 0;
+         step.padding == 1 && step.weight->shape[0] % panel == 0 && step.weight->shape[1] % panel == 0;
 }
 
 at::Tensor winogradConvolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters) {

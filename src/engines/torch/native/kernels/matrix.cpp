@@ -19,6 +19,19 @@ inline void withRows(int64_t count, Body body) {
   }
 }
 
+/** Stores the first `count` columns of a row of a register tile. */
+inline void storeRow(float* to, const Vec& first, const Vec& second, int64_t count, bool add) {
+  if (count >= COLUMNS) {
+    store(to, add ? load(to) + first : first);
+    store(to + LANES, add ? load(to + LANES) + second : second);
+    return;
+  }
+  float values[COLUMNS];
+  store(values, first);
+  store(values + LANES, second);
+  for (int64_t i = 0; i < count; i++) to[i] = add ? to[i] + values[i] : values[i];
+}
+
 void multiply(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b, float* c,
               int64_t cRow) {
   for (int64_t column = 0; column < columns; column += COLUMNS, b += depth * COLUMNS) {
@@ -38,8 +51,7 @@ void multiply(int64_t rows, int64_t depth, int64_t columns, const float* a, int6
         }
 #pragma GCC unroll 16
         for (int i = 0; i < COUNT; i++) {
-          store(c + (row + i) * cRow + column, sums[i][0]);
-          store(c + (row + i) * cRow + column + LANES, sums[i][1]);
+          storeRow(c + (row + i) * cRow + column, sums[i][0], sums[i][1], columns - column, false);
         }
       });
     }
@@ -66,9 +78,7 @@ void multiplyTransposedBlock(int64_t rows, int64_t depth, int64_t columns, const
         }
 #pragma GCC unroll 16
         for (int i = 0; i < COUNT; i++) {
-          float* to = c + (row + i) * cRow + column;
-          store(to, add ? load(to) + sums[i][0] : sums[i][0]);
-          store(to + LANES, add ? load(to + LANES) + sums[i][1] : sums[i][1]);
+          storeRow(c + (row + i) * cRow + column, sums[i][0], sums[i][1], columns - column, add);
         }
       });
     }
@@ -86,21 +96,27 @@ void multiplyTransposed(int64_t rows, int64_t depth, int64_t columns, const floa
   }
 }
 
-void packColumns(int64_t depth, const float* w, int64_t first, int64_t last, int64_t packedDepth, float* packed) {
+void packColumns(int64_t depth, int64_t columns, const float* w, int64_t first, int64_t last, float* packed) {
   for (int64_t panel = first; panel < last; panel++) {
-    float* to = packed + panel * packedDepth * COLUMNS;
-    transpose(depth, w + panel * COLUMNS * depth, depth, to);
-    for (int64_t i = depth * COLUMNS; i < packedDepth * COLUMNS; i++) to[i] = 0;
+    const auto column = panel * COLUMNS;
+    float* to = packed + column * depth;
+    if (column + COLUMNS <= columns) {
+      transpose(depth, w + column * depth, depth, to);
+      continue;
+    }
+    for (int64_t k = 0; k < depth; k++) {
+      for (int64_t i = 0; i < COLUMNS; i++) to[k * COLUMNS + i] = column + i < columns ? w[(column + i) * depth + k] : 0;
+    }
   }
 }
 
 void packRows(int64_t depth, int64_t columns, const float* w, int64_t first, int64_t last, float* packed) {
   for (int64_t panel = first; panel < last; panel++) {
+    const auto column = panel * COLUMNS;
     for (int64_t k = 0; k < depth; k++) {
-      const float* from = w + k * columns + panel * COLUMNS;
-      float* to = packed + (panel * depth + k) * COLUMNS;
-      store(to, load(from));
-      store(to + LANES, load(from + LANES));
+      const float* from = w + k * columns + column;
+      float* to = packed + column * depth + k * COLUMNS;
+      for (int64_t i = 0; i < COLUMNS; i++) to[i] = column + i < columns ? from[i] : 0;
     }
   }
 }
@@ -129,7 +145,6 @@ void gather(const Windows& windows, const float* x, int64_t first, int64_t count
       const float* from = x + sample + (y * windows.width + column) * channels;
       for (int64_t c = 0; c < channels; c++) *to++ = inside ? from[c] : 0;
     }
-    for (auto rest = taps * channels; rest < windows.rowLength; rest++) *to++ = 0;
   });
 }
 

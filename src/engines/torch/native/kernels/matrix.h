@@ -14,25 +14,23 @@ struct Windows {
   int64_t kernel;
   int64_t stride;
   int64_t padding;
-  /** Of a gathered row: at least kernel * kernel * channels; the rest is 0. */
-  int64_t rowLength;
 };
 
+/** A product's right side may lie in panels of `panel` columns, [depth, panel] each; the last one is filled up with 0. */
 struct MatrixKernels {
-  /** Columns of a product must be a multiple of this: a panel's width. */
-  int64_t multiple;
+  int64_t panel;
 
-  /** Panels first .. last - 1 of the transpose of w [columns, depth], [depth, multiple] each; rows from `depth` on are 0. */
-  void (*packColumns)(int64_t depth, const float* w, int64_t first, int64_t last, int64_t packedDepth, float* packed);
+  /** Panels first .. last - 1 of the transpose of w [columns, depth]. */
+  void (*packColumns)(int64_t depth, int64_t columns, const float* w, int64_t first, int64_t last, float* packed);
 
   /** Panels first .. last - 1 of w [depth, columns]. */
   void (*packRows)(int64_t depth, int64_t columns, const float* w, int64_t first, int64_t last, float* packed);
 
-  /** c [rows, columns] = a [rows, depth] * b, where b lies in panels [columns / multiple, depth, multiple]. */
+  /** c [rows, columns] = a [rows, depth] * b, where b lies in panels. */
   void (*multiply)(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b, float* c,
                    int64_t cRow);
 
-  /** c [rows, columns] (+)= transposed(a [depth, rows]) * b [depth, columns]. */
+  /** c [rows, columns] (+)= transposed(a [depth, rows]) * b [depth, columns]; reads up to `panel` numbers behind b. */
   void (*multiplyTransposed)(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t aRow, const float* b,
                              int64_t bRow, bool add, float* c, int64_t cRow);
 

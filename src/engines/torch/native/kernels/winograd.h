@@ -39,7 +39,7 @@ struct WinogradKernels {
   /**
    * G w G^T of a filter [outputs, 3, 3, inputs], for each position in the panels of MatrixKernels::multiply.
    * Forward, columns are outputs and rows inputs; otherwise the filter is turned by 180 degrees, and columns are inputs.
-   * The panels first .. last - 1 are written; `scratch` has room for 9 * inputs * multiple numbers.
+   * The panels first .. last - 1 are written; `scratch` has room for 9 * inputs * panel numbers.
    */
   void (*filterTransform)(int m, bool forward, int64_t outputs, int64_t inputs, const float* w, int64_t first,
                           int64_t last, float* scratch, float* transformed);
