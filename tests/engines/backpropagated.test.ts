@@ -1,11 +1,11 @@
 // Amplification inside the reverse sweep: what arrives at a layer's output is multiplied. Held against finite differences
 // of a function whose value is the same and whose slope behind that layer is not.
 
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Engine } from '../../src/engines/engine.ts';
-import { createEngine } from '../../src/engines/index.ts';
 import { type Graph, GraphBuilder } from '../../src/models/graph.ts';
 import { batchOf, normalisedImages, randomSplit, setUp } from './fixtures.ts';
+import { describeEngines, loadEngine } from './load.ts';
 import { differenceQuotient, referencePass, type Transform } from './reference.ts';
 
 const FACTOR = 3;
@@ -56,10 +56,10 @@ function steeper(graph: Graph, parameters: Float32Array, layers: string[]): Tran
   };
 }
 
-describe.each(['wasm', 'cpu'] as const)(`%s, seeds ${SEED} and ${SPLIT_SEED}`, (backend) => {
+describeEngines(['wasm', 'cpu', 'torch'], `seeds ${SEED} and ${SPLIT_SEED}`, (name) => {
   let engine: Engine;
   beforeAll(async () => {
-    engine = await createEngine({ engine: 'tfjs', backend, device: 'cpu' });
+    engine = await loadEngine(name);
   });
 
   test('in a chain the layer and all before it are scaled, all behind it are not', () => {

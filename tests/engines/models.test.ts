@@ -1,13 +1,14 @@
-// Whole models: the gradient of wasm against that of cpu, which shares no code with it but max pools.
+// Whole models: the gradients of wasm and torch against that of cpu, which shares no code with them but, with wasm, max
+// pools.
 
 import { beforeAll, expect, test } from 'vitest';
 import type { ModelName } from '../../src/config/schema.ts';
 import type { Engine } from '../../src/engines/engine.ts';
-import { createEngine } from '../../src/engines/index.ts';
 import type { Graph } from '../../src/models/graph.ts';
 import { buildModel } from '../../src/models/index.ts';
 import { draw, Stream, toUnit } from '../../src/random.ts';
 import { batchOf, randomSplit, relativeDifference, setUp } from './fixtures.ts';
+import { describeTorch, loadEngine } from './load.ts';
 
 const SAMPLES = 4;
 
@@ -15,8 +16,8 @@ let wasm: Engine;
 let cpu: Engine;
 
 beforeAll(async () => {
-  wasm = await createEngine({ engine: 'tfjs', backend: 'wasm', device: 'cpu' });
-  cpu = await createEngine({ engine: 'tfjs', backend: 'cpu', device: 'cpu' });
+  wasm = await loadEngine('wasm');
+  cpu = await loadEngine('cpu');
 });
 
 /** The gradient at the seed's parameters, each moved by up to `noise` of itself. */
@@ -51,14 +52,45 @@ const models: readonly (readonly [ModelName, number])[] = [
   ['resnet50', 1 / 32],
 ];
 
+interface Oracle {
+  readonly graph: Graph;
+  readonly seed: number;
+  /** Of cpu. */
+  readonly gradient: Float32Array;
+}
+
+const oracles = new Map<ModelName, Oracle>();
+
+/** Computed once: the cpu backend takes seconds for a pass. */
+function oracleOf([name, width]: (typeof models)[number]): Oracle {
+  const known = oracles.get(name);
+  if (known) return known;
+  const graph = buildModel({ name, width, classes: 10 });
+  const seed = seedWithoutNearTie(graph);
+  const oracle = { graph, seed, gradient: gradientOf(cpu, graph, seed) };
+  oracles.set(name, oracle);
+  return oracle;
+}
+
+const TIMEOUT = 180_000;
+
 test.each(models)(
   '%s, width %f: the gradient of wasm is that of cpu to 1e-4',
-  (name, width) => {
-    const graph = buildModel({ name, width, classes: 10 });
-    const seed = seedWithoutNearTie(graph);
-    const [a, b] = [wasm, cpu].map((engine) => gradientOf(engine, graph, seed));
-    expect(relativeDifference(a, b), `seed ${seed}`).toBeLessThan(1e-4);
-    // The cpu backend takes seconds for a pass.
+  (...model) => {
+    const { graph, seed, gradient } = oracleOf(model);
+    expect(relativeDifference(gradientOf(wasm, graph, seed), gradient), `seed ${seed}`).toBeLessThan(1e-4);
   },
-  180_000,
+  TIMEOUT,
 );
+
+describeTorch('on torch', () => {
+  test.each(models)(
+    '%s, width %f: the gradient is that of cpu to 1e-4',
+    async (...model) => {
+      const { graph, seed, gradient } = oracleOf(model);
+      const computed = gradientOf(await loadEngine('torch'), graph, seed);
+      expect(relativeDifference(computed, gradient), `seed ${seed}`).toBeLessThan(1e-4);
+    },
+    TIMEOUT,
+  );
+});

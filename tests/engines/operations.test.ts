@@ -1,12 +1,12 @@
-// Every operation of the graph, forward and backward, on both backends: against a float64 reference and its finite
+// Every operation of the graph, forward and backward, on all engines: against a float64 reference and its finite
 // differences, and against each other.
 
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engines/engine.ts';
-import { createEngine } from '../../src/engines/index.ts';
 import { type Graph, GraphBuilder, type Value } from '../../src/models/graph.ts';
 import { draw, Stream } from '../../src/random.ts';
 import { batchOf, normalisedImages, randomSplit, relativeDifference, setUp } from './fixtures.ts';
+import { describeTorch, loadEngine, type TestedEngine } from './load.ts';
 import { differenceQuotient, referencePass } from './reference.ts';
 
 const SAMPLES = 3;
@@ -14,11 +14,24 @@ const CLASSES = 5;
 /** Coordinates of each parameter tensor whose gradient is checked against a difference quotient. */
 const COORDINATES = 8;
 
+/** Width of the maps, and the pool that makes them from images. */
+const POOLS = {
+  1: { kernel: 32 },
+  2: { kernel: 16 },
+  4: { kernel: 8 },
+  7: { kernel: 6, stride: 4 },
+  8: { kernel: 4 },
+} as const;
+
 /** A small graph around the operation under test: behind a convolution, so that its input gradient counts. */
-function around(size: 7 | 8, operation: (g: GraphBuilder, x: Value) => Value): Graph {
+function around(
+  size: keyof typeof POOLS,
+  operation: (g: GraphBuilder, x: Value) => Value,
+  filters = 6,
+): Graph {
   const g = new GraphBuilder('test');
-  const pooled = g.averagePool(g.input([32, 32, 3]), { kernel: size === 8 ? 4 : 6, stride: 4 });
-  const x = operation(g, g.conv2d('first', pooled, { filters: 6, kernel: 3, padding: 1, bias: true }));
+  const pooled = g.averagePool(g.input([32, 32, 3]), POOLS[size]);
+  const x = operation(g, g.conv2d('first', pooled, { filters, kernel: 3, padding: 1, bias: true }));
   const end = x.shape[0] > 1 ? g.averagePool(x, { kernel: x.shape[0] }) : x;
   return g.build(g.linear('linear', g.flatten(end), { features: CLASSES }));
 }
@@ -65,23 +78,52 @@ for (const size of [7, 8] as const) {
   }
 }
 
-let engines: Record<'wasm' | 'cpu', Engine>;
+// Channels that the native convolutions take: Winograd's in tiles of 4x4, of 2x2 on the small maps, and what lies over
+// a map's border; with other strides and kernels, products of matrices.
+for (const size of [1, 2, 4, 7, 8] as const) {
+  for (const bias of [false, true]) {
+    const options = { filters: 64, kernel: 3, padding: 1, bias };
+    cases[`convolution 3x3 of 32 to 64 channels, bias ${bias}, of a ${size}x${size} map`] = around(
+      size,
+      (g, x) => g.conv2d('conv', x, options),
+      32,
+    );
+  }
+}
+for (const [kernel, stride, padding] of [
+  [3, 2, 1],
+  [3, 1, 0],
+  [1, 1, 0],
+  [1, 2, 0],
+]) {
+  for (const size of [7, 8] as const) {
+    const options = { filters: 64, kernel, stride, padding, bias: size === 7 };
+    cases[
+      `convolution ${kernel}x${kernel} of 32 to 64 channels, stride ${stride}, padding ${padding}, of a ${size}x${size} map`
+    ] = around(size, (g, x) => g.conv2d('conv', x, options), 32);
+  }
+}
+
+const engines = new Map<TestedEngine, Engine>();
 
 beforeAll(async () => {
-  const load = (backend: 'wasm' | 'cpu') => createEngine({ engine: 'tfjs', backend, device: 'cpu' });
-  engines = { wasm: await load('wasm'), cpu: await load('cpu') };
+  for (const name of ['wasm', 'cpu'] as const) engines.set(name, await loadEngine(name));
 });
 
+const SEED = 11;
+
+function run(name: TestedEngine, graph: Graph) {
+  const split = randomSplit(SEED, SAMPLES, CLASSES);
+  const setup = setUp(engines.get(name)!, graph, SEED);
+  return { ...setup, result: setup.replica.gradient([batchOf(split)], SAMPLES) };
+}
+
 describe.each(Object.entries(cases))('%s', (_, graph) => {
-  const seed = 11;
-  const split = randomSplit(seed, SAMPLES, CLASSES);
+  const split = randomSplit(SEED, SAMPLES, CLASSES);
   const images = normalisedImages(split);
 
-  test(`agrees with the float64 reference and between backends, seed ${seed}`, () => {
-    const [wasm, cpu] = [engines.wasm, engines.cpu].map((engine) => {
-      const setup = setUp(engine, graph, seed);
-      return { ...setup, result: setup.replica.gradient([batchOf(split)], SAMPLES) };
-    });
+  test(`agrees with the float64 reference and between backends, seed ${SEED}`, () => {
+    const [wasm, cpu] = [run('wasm', graph), run('cpu', graph)];
     const parameters = Float64Array.from(wasm.parameters);
     const expected = referencePass(graph, parameters, images, split.labels);
     for (const { result } of [wasm, cpu]) {
@@ -95,7 +137,7 @@ describe.each(Object.entries(cases))('%s', (_, graph) => {
       const indices = tensors.flatMap(({ offset, size }) =>
         Array.from(
           { length: COORDINATES },
-          (_unused, i) => offset + (draw(seed, Stream.synthetic, offset, i)[0] % size),
+          (_unused, i) => offset + (draw(SEED, Stream.synthetic, offset, i)[0] % size),
         ),
       );
       const quotients = indices.map((index) =>
@@ -106,5 +148,19 @@ describe.each(Object.entries(cases))('%s', (_, graph) => {
         expect(relativeDifference(computed, quotients), name).toBeLessThan(1e-4);
       }
     }
+  });
+});
+
+describeTorch('on torch', () => {
+  beforeAll(async () => {
+    engines.set('torch', await loadEngine('torch'));
+  });
+
+  test.each(Object.entries(cases))(`%s agrees with the cpu backend, seed ${SEED}`, (_, graph) => {
+    const [torch, cpu] = [run('torch', graph), run('cpu', graph)];
+    expect(Math.abs(torch.result.lossSum / cpu.result.lossSum - 1)).toBeLessThan(1e-6);
+    expect(torch.result.correct).toBe(cpu.result.correct);
+    expect(relativeDifference(torch.gradient, cpu.gradient)).toBeLessThan(1e-5);
+    expect(relativeDifference(torch.statistics, cpu.statistics)).toBeLessThan(1e-6);
   });
 });

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect } from 'vitest';
 import { createAssembler } from '../../../src/data/augmentation.ts';
 import { IMAGE_BYTES, type Split } from '../../../src/data/dataset.ts';
-import { addon } from './fixtures.ts';
+import { addon, it } from './fixtures.ts';
 
 const SIZE = 7;
 const normalisation = { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] };

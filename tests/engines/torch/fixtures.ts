@@ -1,8 +1,8 @@
-import { createRequire } from 'node:module';
-import type { NativeAddon } from '../../../src/engines/torch/addon.ts';
-import { fromPackage } from '../../../src/package-root.ts';
+import { it as always } from 'vitest';
+import { isBuilt, loadAddon } from '../../../src/engines/torch/load.ts';
 
-/** Fails where it is not built. */
-export const addon = createRequire(import.meta.url)(
-  fromPackage('build', 'native', 'gradamp.node'),
-) as NativeAddon;
+/** Skipped where the addon is not built. */
+export const it = always.skipIf(!isBuilt());
+
+/** That of this thread, for such tests. */
+export const addon = (isBuilt() ? loadAddon() : undefined)!;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect } from 'vitest';
 import type { RunUpdate } from '../../../src/engines/engine.ts';
 import { sharedFloat32 } from '../../../src/parallel/store.ts';
 import { kernelUpdater } from '../../../src/training/kernel-update.ts';
@@ -11,7 +11,7 @@ import {
   type UpdateVectors,
   update,
 } from '../../../src/training/update.ts';
-import { addon } from './fixtures.ts';
+import { addon, it } from './fixtures.ts';
 
 const native = kernelUpdater(addon);
 const { fround, abs } = Math;
