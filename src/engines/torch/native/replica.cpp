@@ -223,7 +223,8 @@ void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, 
 }
 
 void Replica::addGradient(int value, at::Tensor gradient) {
-  if (!gradient.defined()) return;
+  // The image has no use for one.
+  if (!gradient.defined() || value == 0) return;
   auto& sum = gradients_[value];
   if (!sum.defined()) {
     sum = std::move(gradient);
