@@ -9,9 +9,11 @@ namespace {
 
 /** A typed array over memory that JavaScript owns; the object keeps a reference to it. */
 at::Tensor viewOf(const Napi::Value& value, at::ScalarType type) {
-  const auto array = value.As<Napi::TypedArray>();
-  auto* data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  return at::from_blob(data, {static_cast<int64_t>(array.ElementLength())}, at::TensorOptions(type));
+  // Not through its ArrayBuffer: there is none where the memory is shared.
+  size_t length = 0;
+  void* data = nullptr;
+  napi_get_typedarray_info(value.Env(), value, nullptr, &length, &data, nullptr, nullptr);
+  return at::from_blob(data, {static_cast<int64_t>(length)}, at::TensorOptions(type));
 }
 
 std::array<double, 3> triple(const Napi::Value& value) {
