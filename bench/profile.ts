@@ -47,7 +47,11 @@ export interface Profile {
 
 const WARM_UP_STEPS = 2;
 
-/** Runs steps of the first worker's share on this thread, alone: no barrier, no other worker. */
+/**
+ * Runs steps of the first worker's share on this thread, alone: no barrier, no other worker.
+ *
+ * @throws UsageError where the engine does not profile.
+ */
 export async function profileSteps(
   config: Config,
   steps: number,
@@ -94,6 +98,11 @@ export async function profileSteps(
     timings.push({ name: 'update', op: 'update', phase: 'update', start, duration, step });
   }
   replica.dispose();
+  if (timings.every(({ op }) => op === 'update')) {
+    throw new UsageError(
+      `--profile: expected an engine that times its operations, got ${engine.name}; use --engine tfjs`,
+    );
+  }
   const measured = timings.filter((timing) => timing.step >= 0);
   const images = passes.reduce((sum, { indices }) => sum + indices.length, 0);
   return {
