@@ -44,8 +44,11 @@ def matmul(size):
 
 
 def convolution(size):
-    """The same product over a map of `size` positions: [1, size, 32, size / 32] and [size, size, 1, 1]."""
-    x = torch.rand(1, size, 32, size // 32, device=device).contiguous(memory_format=torch.channels_last)
+    """The same product over maps of `size` positions together: [16, size, 8, size / 128] and [size, size, 1, 1].
+
+    On one thread, torch hands a 1x1 convolution to oneDNN only from 16 images on, and else to BLAS.
+    """
+    x = torch.rand(16, size, 8, size // 128, device=device).contiguous(memory_format=torch.channels_last)
     filters = torch.rand(size, size, 1, 1, device=device).contiguous(memory_format=torch.channels_last)
     return lambda: torch.nn.functional.conv2d(x, filters)
 
