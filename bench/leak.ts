@@ -6,7 +6,7 @@ import { createEngine } from '../src/engines/index.ts';
 import { wasmHeapBytes } from '../src/engines/tfjs/backend.ts';
 import { buildModel } from '../src/models/index.ts';
 import { initialParameters, initialStatistics } from '../src/models/initialise.ts';
-import { normalisation, syntheticBatch } from './synthetic-batch.ts';
+import { noiseBatch, normalisation } from './synthetic-data.ts';
 
 export interface LeakOptions {
   readonly steps: number;
@@ -24,7 +24,6 @@ export interface LeakSample {
 export interface LeakResult extends LeakOptions {
   readonly model: string;
   readonly batch: number;
-  readonly node: string;
   readonly description: string;
   readonly samples: readonly LeakSample[];
   readonly flat: boolean;
@@ -56,7 +55,7 @@ export async function benchLeak(
     gradient: new Float32Array(graph.parameterLength),
     statistics: initialStatistics(graph),
   });
-  const batch = syntheticBatch(BATCH, graph.classes);
+  const batch = noiseBatch(BATCH);
   const collectGarbage = garbageCollector();
   const samples: LeakSample[] = [];
   for (let step = 1; step <= WARM_UP_STEPS + steps; step++) {
@@ -75,7 +74,6 @@ export async function benchLeak(
     model,
     batch: BATCH,
     steps,
-    node: process.version,
     description: engine.description,
     samples,
     flat: isFlat(samples),

@@ -7,7 +7,7 @@ import { createAssembler } from '../src/data/augmentation.ts';
 import { type Batch, IMAGE_BYTES } from '../src/data/dataset.ts';
 import { checkAllocations, type WasmModule } from '../src/engines/tfjs/wasm-heap.ts';
 import { type Graph, type Node, type Parameter, parameterOf } from '../src/models/graph.ts';
-import { normalisation } from './synthetic-batch.ts';
+import { normalisation } from './synthetic-data.ts';
 
 export const PLAIN_SUBSTITUTE =
   'filter gradient as a stock Conv2D of transposed x with transposed dy (dilation = stride)';

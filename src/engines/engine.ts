@@ -15,6 +15,23 @@ export interface ReplicaOptions {
   readonly statistics: Float32Array;
   /** In training: share of the target that is spread evenly over the classes; 0 by default. */
   readonly labelSmoothing?: number;
+  /** Called after each operation of `gradient`; without it no operation is timed. */
+  readonly profile?: (timing: OperationTiming) => void;
+}
+
+/** One operation of a training pass, as it ran. The operations of a call follow each other and cover it. */
+export interface OperationTiming {
+  /** Of the node, of the nodes where several are computed together, or of what belongs to no node. */
+  readonly name: string;
+  /** The node's, or `assemble` (the batch, from bytes to pixels on the device), `weights` (their transfer). */
+  readonly op: string;
+  /** Name of the layer whose parameters it uses. */
+  readonly layer?: string;
+  readonly phase: 'forward' | 'backward';
+  /** In microseconds, by the clock of `performance.now()` on this thread. */
+  readonly start: number;
+  /** In microseconds, with the freeing of what it read last. */
+  readonly duration: number;
 }
 
 /** Of one sample, channels innermost. */

@@ -15,14 +15,13 @@ import { type Candidate, candidatesOf, type LayerFactors } from '../models/candi
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fillInitialParameters } from '../models/initialise.ts';
-import { kernelUpdater } from '../training/kernel-update.ts';
+import { updaterOf } from '../training/kernel-update.ts';
 import { localRates } from '../training/lars.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import {
   addUp,
   clipFactor,
   intersect,
-  portableUpdater,
   type Segment,
   segmentsOf,
   shardOf,
@@ -102,7 +101,7 @@ export class Trainer {
     this.#candidates = candidatesOf(setup.config, graph);
     this.#control = new Control(setup.control);
     this.#replica = replica;
-    this.#updater = engine.updateKernels ? kernelUpdater(engine.updateKernels) : portableUpdater;
+    this.#updater = updaterOf(engine);
   }
 
   static async create(setup: TrainerSetup): Promise<Trainer> {

@@ -1,7 +1,12 @@
 // The update by an engine's kernels: what differs between segments and options is folded into a few factors a run.
 
-import type { UpdateKernels } from '../engines/engine.ts';
-import type { Updater } from './update.ts';
+import type { Engine, UpdateKernels } from '../engines/engine.ts';
+import { portableUpdater, type Updater } from './update.ts';
+
+/** By its kernels, where an engine brings some. */
+export function updaterOf({ updateKernels }: Pick<Engine, 'updateKernels'>): Updater {
+  return updateKernels ? kernelUpdater(updateKernels) : portableUpdater;
+}
 
 export function kernelUpdater(kernels: UpdateKernels): Updater {
   return {

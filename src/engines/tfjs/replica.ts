@@ -15,6 +15,7 @@ import {
   type Replica,
   type ReplicaOptions,
 } from '../engine.ts';
+import { OperationTimer } from '../operation-timer.ts';
 import type { Backend } from './backend.ts';
 import type { Map4D, Shape4D } from './kernels.ts';
 import { softmaxCrossEntropy } from './loss.ts';
@@ -48,16 +49,19 @@ export class TfjsReplica implements Replica {
     this.#options.gradient.fill(0);
     const total = { lossSum: 0, correct: 0 };
     tf.tidy(() => {
+      const timer = new OperationTimer(this.#options.profile);
       const filters = uploadFilters(this.#options.graph, this.#options.parameters);
+      timer.ends({ name: 'weights', op: 'weights' }, 'forward');
       for (const batch of passes) {
         if (batch.indices.length === 0) continue;
         const pass = { vectors: this.#options, filters, batchStatistics: new Map() };
-        const { values, labels } = this.#forward(batch, pass, this.#liveness.afterForward);
+        const { values, labels } = this.#forward(batch, pass, this.#liveness.afterForward, timer);
         const loss = this.#loss(values, labels, {
           weight: 1 / batchSize,
           smoothing: this.#options.labelSmoothing ?? 0,
         });
-        this.#backward(values, loss.gradient, pass, backpropagated);
+        timer.ends(this.#options.graph.nodes.at(-1)!, 'forward');
+        this.#backward(values, loss.gradient, pass, timer, backpropagated);
         total.lossSum += loss.lossSum;
         total.correct += loss.correct;
       }
@@ -91,14 +95,17 @@ export class TfjsReplica implements Replica {
     batch: Batch,
     pass: Pass,
     freed: Liveness['afterForward'],
+    timer?: OperationTimer,
   ): { values: Values; labels: Int32Array } {
     const { nodes } = this.#options.graph;
     const { images, labels } = this.#upload(batch);
     const values: Values = new Map([[0, images]]);
+    timer?.ends({ name: 'batch', op: 'assemble' }, 'forward');
     for (const node of nodes.slice(1, -1)) {
       const inputs = node.inputs.map((input) => values.get(input)!);
       values.set(node.index, forward(node, inputs, pass));
       free(values, freed[node.index]);
+      timer?.ends(node, 'forward');
     }
     return { values, labels };
   }
@@ -109,7 +116,13 @@ export class TfjsReplica implements Replica {
     return softmaxCrossEntropy(logits.dataSync(), labels, classes, options);
   }
 
-  #backward(values: Values, logitGradient: Float32Array, pass: Pass, backpropagated?: LayerFactors): void {
+  #backward(
+    values: Values,
+    logitGradient: Float32Array,
+    pass: Pass,
+    timer: OperationTimer,
+    backpropagated?: LayerFactors,
+  ): void {
     const { nodes } = this.#options.graph;
     const samples = values.get(nodes.length - 2)!.shape[0];
     const logits = nodes[nodes.length - 2];
@@ -134,6 +147,7 @@ export class TfjsReplica implements Replica {
       free(gradients, [node.index]);
       for (const [i, gradient] of inputGradients.entries()) addTo(gradients, node.inputs[i], gradient);
       free(values, this.#liveness.afterBackward[node.index]);
+      timer.ends(node, 'backward');
     }
     free(gradients, [0]);
   }

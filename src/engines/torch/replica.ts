@@ -6,27 +6,50 @@ import type { Graph } from '../../models/graph.ts';
 import type { EvaluationResult, PassResult, Replica, ReplicaOptions } from '../engine.ts';
 import { checkReplicaOptions } from '../engine.ts';
 import type { NativeAddon, NativeBatch, NativeReplica } from './addon.ts';
-import { planOf } from './plan.ts';
+import { type Plan, planOf } from './plan.ts';
 
 export class TorchReplica implements Replica {
   readonly #graph: Graph;
+  readonly #plan: Plan;
+  readonly #profile: ReplicaOptions['profile'];
   readonly #native: NativeReplica;
 
   constructor(addon: NativeAddon, options: ReplicaOptions & { readonly device: string }) {
     checkReplicaOptions(options);
-    const { graph, normalisation, parameters, gradient, statistics, labelSmoothing = 0, device } = options;
+    const { graph, normalisation, parameters, gradient, statistics, labelSmoothing = 0 } = options;
+    const { device, profile } = options;
     this.#graph = graph;
+    this.#plan = planOf(graph, { fuse: true });
+    this.#profile = profile;
     this.#native = new addon.Replica({
-      plan: planOf(graph, { fuse: true }),
+      plan: this.#plan,
       ...{ device, ...normalisation },
-      ...{ parameters, gradient, statistics, labelSmoothing, profiled: false },
+      ...{ parameters, gradient, statistics, labelSmoothing, profiled: profile !== undefined },
     });
   }
 
   gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
     const factors =
       backpropagated && Float64Array.from(this.#graph.layers, ({ name }) => backpropagated.get(name) ?? 1);
-    return this.#native.gradient(passes.map(nativeBatch), batchSize, factors);
+    const began = 1000 * performance.now();
+    const result = this.#native.gradient(passes.map(nativeBatch), batchSize, factors);
+    if (this.#profile) this.#report(this.#profile, began);
+    return result;
+  }
+
+  /** @param began when the call did, in microseconds. */
+  #report(profile: NonNullable<ReplicaOptions['profile']>, began: number): void {
+    const timings = this.#native.timings();
+    for (let i = 0; i < timings.length; i += 4) {
+      const [position, backward, start, duration] = timings.subarray(i, i + 4);
+      const step = this.#plan.steps[position];
+      const { name, op } = step ?? { name: 'batch', op: 'assemble' };
+      const layer = step && this.#graph.layers[step.layer];
+      profile({
+        ...{ name, op, ...(layer && { layer: layer.name }) },
+        ...{ phase: backward ? 'backward' : 'forward', start: began + start, duration },
+      });
+    }
   }
 
   evaluate(batch: Batch): EvaluationResult {

@@ -1,0 +1,4 @@
+// The peers by name; see peers.ts.
+
+export const PEERS = ['torch', 'torch-channels-last', 'torch-compile', 'torch-ddp', 'tfjs-stock'] as const;
+export type Peer = (typeof PEERS)[number];

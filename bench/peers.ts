@@ -1,0 +1,171 @@
+// `gradamp bench peers`: our training step beside that of others, the same model, batch, precision and threads, in
+// turn on the same machine in one call.
+
+import type { Config } from '../src/config/schema.ts';
+import { UsageError } from '../src/errors.ts';
+import { checkGradient } from './gradient-check.ts';
+import { type Measured, type MeasuredOptions, measuredConfig, measuredOf, threadsOf } from './measured.ts';
+import type { Peer } from './peer-names.ts';
+import { findTorchPython, NO_TORCH, pythonCommand, type TorchPython } from './python.ts';
+import { alternate, ratioOfPairs, type Spread } from './statistics.ts';
+import { type Command, nodeCommand, SubjectError } from './subject.ts';
+import { CLASSES } from './synthetic-data.ts';
+import { type Speed, speedOf, startPeer, startTraining, warmUp, workOf } from './training.ts';
+
+export interface PeersOptions extends MeasuredOptions {
+  readonly pairs: number;
+  /** In a sample; without it as many as a second holds. */
+  readonly steps?: number;
+  readonly python?: string;
+  readonly peers: readonly Peer[];
+}
+
+export interface PeerComparison {
+  readonly peer: Peer;
+  readonly description: string;
+  readonly gradamp: Speed;
+  readonly theirs: Speed;
+  /** Their time / ours, over the pairs: above 1 we are faster. */
+  readonly ratio: Spread;
+  /** Relative L2 distance of the two sides' gradients on a small case. */
+  readonly gradientDifference: number;
+}
+
+export type PeerRow = PeerComparison | { readonly peer: Peer; readonly unavailable: string };
+
+export interface PeersResult extends Measured {
+  readonly engine: string;
+  /** Pairs. */
+  readonly n: number;
+  readonly python: TorchPython | null;
+  readonly rows: readonly PeerRow[];
+}
+
+/** What a peer's process says of itself. */
+interface PeerIntroduction {
+  readonly parameters: number;
+}
+
+/**
+ * A peer that does not run here is a row that says why.
+ * @param report called after each pair with a line of progress.
+ * @throws UsageError as `gradamp train`, for a Python without torch, and where no peer can run; Error where a peer
+ *   does not compute the same gradient.
+ */
+export async function benchPeers(
+  options: PeersOptions,
+  report: (line: string) => void,
+): Promise<PeersResult> {
+  const config = measuredConfig(options);
+  const python = findTorchPython(options.python);
+  const plans = options.peers.map((peer) => ({ peer, plan: planOf(peer, config, python) }));
+  if (plans.every(({ plan }) => 'unavailable' in plan)) {
+    const reasons = plans.map(({ peer, plan }) => `${peer}: ${(plan as Unavailable).unavailable}`);
+    throw new UsageError(`expected a peer that can run here; ${reasons.join('; ')}`);
+  }
+  const training = await startTraining(config);
+  try {
+    const ours = await warmUp(training, options.steps);
+    const work = workOf(config);
+    // Peers of one library compute their gradients with the same code.
+    const differences = new Map<string, number>();
+    const compare = async (peer: Peer, { command, description, library, gradient }: Runnable) => {
+      const gradientDifference = differences.get(library) ?? (await checkGradient(config, peer, gradient));
+      differences.set(library, gradientDifference);
+      const subject = await startPeer<PeerIntroduction>(peer, command);
+      try {
+        checkParameters(config, peer, subject.introduction);
+        const theirs = await warmUp(subject, options.steps);
+        const { a, b } = await alternate(options.pairs, ours.sample, theirs.sample, (pair, a, b) =>
+          report(
+            `${peer}, pair ${pair + 1} of ${options.pairs}: gradamp ${a.millisecondsPerStep.toFixed(1)} ms, ` +
+              `${peer} ${b.millisecondsPerStep.toFixed(1)} ms a step`,
+          ),
+        );
+        const speeds = { gradamp: speedOf(a, ours.steps, work), theirs: speedOf(b, theirs.steps, work) };
+        const ratio = ratioOfPairs(speeds.theirs.milliseconds, speeds.gradamp.milliseconds);
+        return { peer, description, ...speeds, ratio, gradientDifference };
+      } finally {
+        await subject.end();
+      }
+    };
+    const rows: PeerRow[] = [];
+    for (const { peer, plan } of plans) {
+      try {
+        rows.push('unavailable' in plan ? { peer, ...plan } : await compare(peer, plan));
+      } catch (error) {
+        // What the other side cannot do is no fault of ours: torch before 2 has no torch.compile, torch 1.13 crashes
+        // in narrow convolutions in channels_last, ...
+        if (!(error instanceof SubjectError) || error.subject !== peer) throw error;
+        rows.push({ peer, unavailable: error.reason });
+      }
+    }
+    return {
+      ...measuredOf(config),
+      engine: training.introduction.engine.description,
+      n: options.pairs,
+      python: python ?? null,
+      rows,
+    };
+  } finally {
+    await training.end();
+  }
+}
+
+interface Runnable {
+  readonly command: Command;
+  readonly description: string;
+  readonly library: 'torch' | 'tfjs';
+  /** Writes the gradient of a small case; see gradient-check.ts. */
+  readonly gradient: (setup: Record<string, unknown>) => Command;
+}
+
+interface Unavailable {
+  readonly unavailable: string;
+}
+
+/** Data of so many batches, as on our side. */
+const BATCHES = 16;
+
+function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Runnable | Unavailable {
+  const { model, batchSize, accumulate, microBatch, clipNorm, devices } = config;
+  if (accumulate > 1 || microBatch !== undefined || clipNorm !== undefined) {
+    return { unavailable: 'takes plain steps only: leave out accumulate, microBatch and clipNorm' };
+  }
+  const workers = devices.length;
+  if (peer === 'tfjs-stock') {
+    if (workers > 1 || devices[0] !== 'cpu') return { unavailable: 'runs on one thread of a CPU only' };
+    return {
+      command: nodeCommand('stock-process', config),
+      description: 'wasm backend with its stock kernels, batch norm of tf operations, gradient and update',
+      library: 'tfjs',
+      gradient: (setup) => nodeCommand('gradient-process', 'stock', config, setup),
+    };
+  }
+  if (!python) return { unavailable: NO_TORCH };
+  const device = devices[0] === 'cpu' ? 'cpu' : 'cuda';
+  if (device === 'cuda' && workers > 1 && peer !== 'torch-ddp')
+    return { unavailable: 'runs on one GPU only' };
+  const processes = peer === 'torch-ddp' ? workers : 1;
+  const threads = threadsOf(config) * (workers / processes);
+  const setup = {
+    ...{ variant: peer, model: model.name, width: model.width, classes: CLASSES, batch: batchSize },
+    ...{ processes, threads, device, images: BATCHES * batchSize },
+  };
+  const processText = processes > 1 ? `${processes} processes of ` : '';
+  const threadText = `${threads} thread${threads > 1 ? 's' : ''}`;
+  const format = peer === 'torch' ? 'contiguous' : 'channels_last';
+  return {
+    command: pythonCommand(python, 'train_step', setup),
+    description: `torch ${python.torch}, Python ${python.python}, ${format}, ${processText}${threadText}`,
+    library: 'torch',
+    gradient: (small) => pythonCommand(python, 'gradient', { ...setup, ...small }),
+  };
+}
+
+function checkParameters(config: Config, peer: Peer, { parameters }: PeerIntroduction): void {
+  const { parameters: expected } = measuredOf(config);
+  if (parameters !== expected) {
+    throw new Error(`${peer}: expected a model of ${expected} parameters, got ${parameters}: no comparison`);
+  }
+}

@@ -1,0 +1,29 @@
+// A worker thread of `gradamp bench update`: repeats what it is told to between barriers and answers with the time.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { Control } from '../src/parallel/control.ts';
+import { update } from '../src/training/update.ts';
+import { streamKernel } from './stream-kernel.ts';
+import type { UpdateOrder, UpdateWorkerSetup, Work } from './update.ts';
+
+const { control: buffers, vectors, segments, streams } = workerData as UpdateWorkerSetup;
+const control = new Control(buffers);
+const options = {
+  ...{ learningRate: 1e-9, momentum: 0.9, weightDecay: 5e-4, nesterov: false },
+  ...{ clipScale: 1, measureWeightDecay: false },
+};
+const works: Record<Work, () => void> = {
+  typescript: () => update(vectors, segments, options),
+  floor: streamKernel(streams).pass,
+};
+
+parentPort!.on('message', ({ work, repetitions }: UpdateOrder) => {
+  const pass = works[work];
+  control.barrier();
+  const started = performance.now();
+  for (let i = 0; i < repetitions; i++) {
+    pass();
+    control.barrier();
+  }
+  parentPort!.postMessage(performance.now() - started);
+});

@@ -1,0 +1,84 @@
+// Against a real PyTorch, where there is one.
+
+import { spawnSync } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import { relativeDifference } from '../../bench/gradient-check.ts';
+import { type MeasuredOptions, measuredConfig } from '../../bench/measured.ts';
+import { measurePeak } from '../../bench/peak.ts';
+import { benchPeers } from '../../bench/peers.ts';
+import { findTorchPython } from '../../bench/python.ts';
+import { UsageError } from '../../src/errors.ts';
+import { buildModel, modelNames } from '../../src/models/index.ts';
+import { fromPackage } from '../../src/package-root.ts';
+
+const python = findTorchPython();
+
+const TINY: MeasuredOptions = {
+  ...{ model: 'resnet8', width: 0.5, batch: 4, workers: 1, device: 'cpu' },
+  ...{ engine: 'tfjs', backend: 'wasm', set: [] },
+};
+
+it('the relative difference is |a - b| / |b|', () => {
+  expect(relativeDifference(Float32Array.of(3, 0), Float32Array.of(3, 4))).toBeCloseTo(0.8, 7);
+});
+
+it('a Python without torch that was asked for is wrong input, with its last words', () => {
+  expect(() => findTorchPython('no-such-python')).toThrow(
+    /^--python: expected a Python with torch, but no-such-python: no such program; install torch/,
+  );
+  expect(() => findTorchPython('false')).toThrow(UsageError);
+});
+
+describe.skipIf(!python)('with PyTorch', () => {
+  it('the models in Python have as many parameters as ours', () => {
+    const code = `
+import json, sys
+from models import build, parameter_count
+print(json.dumps({name: parameter_count(build(name, 0.1, 10)) for name in sys.argv[1:]}))`;
+    const { stdout } = spawnSync(python!.program, ['-B', '-c', code, ...modelNames], {
+      cwd: fromPackage('bench', 'peers'),
+      encoding: 'utf8',
+    });
+    const counts = modelNames.map((name) => [
+      name,
+      buildModel({ name, width: 0.1, classes: 10 }).parameterCount,
+    ]);
+    expect(JSON.parse(stdout)).toEqual(Object.fromEntries(counts));
+  });
+
+  it("the peak of libtorch is that of its fastest product, with a worker's threads", async () => {
+    const peak = await measurePeak(measuredConfig(TINY), 'torch', python);
+    // One thread of any processor with vector instructions reaches 1; none of today reaches 1000.
+    expect(peak!.gflops).toBeGreaterThan(1);
+    expect(peak!.gflops).toBeLessThan(1000);
+    expect(peak!.source).toMatch(/^float32 (matmul|1x1 convolution) of 1024x1024, torch .*, 1 thread$/);
+  });
+
+  it('a comparison has a row a peer: figures and ratio, or why there are none', async () => {
+    const lines: string[] = [];
+    const result = await benchPeers(
+      {
+        ...TINY,
+        ...{ pairs: 1, steps: 1, workers: 2, peers: ['torch-ddp', 'torch-compile'] },
+      },
+      (line) => lines.push(line),
+    );
+    const [ddp, compiled] = result.rows;
+    if ('unavailable' in ddp) throw new Error(ddp.unavailable);
+    const { gradamp, theirs, ratio, description, gradientDifference } = ddp;
+    expect(ratio.median).toBeCloseTo(theirs.milliseconds[0] / gradamp.milliseconds[0], 10);
+    expect(theirs.imagesPerSecond).toBeCloseTo(4000 / theirs.milliseconds[0], 6);
+    // Of two Python processes with torch: more than 50 MiB each.
+    expect(theirs.peakBytes).toBeGreaterThan(100 * 2 ** 20);
+    expect(description).toMatch(/channels_last, 2 processes of 1 thread$/);
+    // Two implementations in float32 on weights without near-ties.
+    expect(gradientDifference).toBeLessThan(1e-4);
+    if (python!.torch.startsWith('1.')) {
+      expect(compiled).toEqual({
+        peer: 'torch-compile',
+        unavailable: `failed: RuntimeError: torch ${python!.torch} has no torch.compile`,
+      });
+    }
+    expect(lines[0]).toMatch(/^torch-ddp, pair 1 of 1: gradamp [\d.]+ ms, torch-ddp [\d.]+ ms a step$/);
+  });
+});
