@@ -16,8 +16,15 @@ export function threadsPerWorker(
 }
 
 /**
+ * How often GNU OpenMP's threads look for work before they sleep: about a tenth of a millisecond. By default they look for
+ * many milliseconds, and where other programs compute too, each of a step's hundreds of barriers waits for them.
+ */
+const SPINS = '10000';
+
+/**
  * To be called before the addon is loaded anywhere in this process. Where the workers' threads outnumber the
  * processors, those that wait for work must give way: by default OpenMP's spin, and take the time of those that compute.
+ * What the environment says already stays.
  *
  * @returns a warning, where the config asks for more threads than can run at the same time.
  */
@@ -27,6 +34,7 @@ export function prepareThreads(
 ): string | undefined {
   const { devices, threads } = settings;
   const total = devices.length * threadsPerWorker(settings, processors);
+  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= SPINS;
   if (total <= processors) return undefined;
   process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
   if (threads === undefined) return undefined;
