@@ -3,6 +3,7 @@
 
 import { Worker } from 'node:worker_threads';
 import type { ModelName } from '../src/config/schema.ts';
+import { inspectNative } from '../src/engines/torch/load.ts';
 import { UsageError } from '../src/errors.ts';
 import { type Graph, SEGMENT_ALIGNMENT } from '../src/models/graph.ts';
 import { buildModel } from '../src/models/index.ts';
@@ -26,7 +27,7 @@ export interface UpdateBenchOptions {
 }
 
 /** What a worker can be asked to do once, between two barriers; the updaters by name. */
-export type Work = 'typescript' | 'floor';
+export type Work = 'typescript' | 'native' | 'floor';
 
 export interface UpdateWorkerSetup {
   readonly rank: number;
@@ -62,7 +63,8 @@ export interface UpdateResult {
   readonly rows: readonly UpdateRow[];
 }
 
-const UPDATERS = ['typescript'] as const satisfies readonly Work[];
+const updatersHere = (): readonly UpdateRow['updater'][] =>
+  inspectNative().problem === undefined ? ['typescript', 'native'] : ['typescript'];
 /** In milliseconds. */
 const SHORTEST_SAMPLE = 100;
 
@@ -81,7 +83,8 @@ export async function benchUpdate(
   const setups = workerSetups(vectors, length, graph);
   const group = new UpdateWorkers(setups);
   try {
-    const works: readonly Work[] = [...UPDATERS, 'floor'];
+    const updaters = updatersHere();
+    const works: readonly Work[] = [...updaters, 'floor'];
     const times = new Map(works.map((work) => [work, [] as number[]]));
     const passes = new Map<Work, number>();
     for (const work of works) passes.set(work, await group.warmUp(work));
@@ -103,7 +106,7 @@ export async function benchUpdate(
         medianMilliseconds: median(floor),
         gigabytesPerSecond: traffic / median(floor) / 1e6,
       },
-      rows: UPDATERS.map((updater) => {
+      rows: updaters.map((updater) => {
         const milliseconds = times.get(updater)!;
         const share = ratioOfPairs(floor, milliseconds);
         return { updater, milliseconds, medianMilliseconds: median(milliseconds), share };
