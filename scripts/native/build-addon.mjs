@@ -121,6 +121,11 @@ async function compile(program, { folder, flags, tools, found, environment }) {
   );
   const jobs = String(availableParallelism());
   await run(program, 'compiling (C++)', [tools.cmake, '--build', tree, '--parallel', jobs]);
+  if (sourceHash() !== sources) {
+    // An object may be newer than the source that it was not made from, which the next build would believe.
+    rmSync(tree, { recursive: true, force: true });
+    throw new SetupError('the sources changed while they were compiled; build again');
+  }
   const info = {
     libtorch: { version: found.version, from: found.source, library: found.library },
     fingerprint: fingerprint(found.library),

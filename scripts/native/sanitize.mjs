@@ -11,7 +11,7 @@ import { SetupError } from '../command.mjs';
 import { withLock } from '../lock.mjs';
 import { buildAddon, findTools, ROOT } from './build-addon.mjs';
 
-const COMMON = ['-g', '-O1', '-fno-omit-frame-pointer'];
+const COMMON = ['-g', '-fno-omit-frame-pointer'];
 const suppressions = (name) => join(ROOT, 'scripts', 'native', `sanitize.${name}.txt`);
 const SANITIZERS = {
   asan: {

@@ -44,16 +44,22 @@ export interface Setup {
   readonly statistics: Float32Array;
 }
 
-/** A replica on shared memory, as in training. Gammas and betas are moved off 1 and 0, so that they count. */
-export function setUp(engine: Engine, graph: Graph, seed: number): Setup {
-  const shared = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
-  const parameters = shared(graph.parameterLength);
-  parameters.set(initialParameters(graph, seed));
+/** Initial parameters, but gammas and betas are moved off 1 and 0, so that they count. */
+export function randomParameters(graph: Graph, seed: number): Float32Array {
+  const parameters = initialParameters(graph, seed);
   for (const layer of graph.layers.filter(({ kind }) => kind === 'batchNorm')) {
     for (const { offset, size } of layer.parameters) {
       for (let i = offset; i < offset + size; i++) parameters[i] += 0.4 * uniform(seed + 3, i) - 0.2;
     }
   }
+  return parameters;
+}
+
+/** A replica on shared memory, as in training, with random parameters. */
+export function setUp(engine: Engine, graph: Graph, seed: number): Setup {
+  const shared = (length: number) => new Float32Array(new SharedArrayBuffer(4 * length));
+  const parameters = shared(graph.parameterLength);
+  parameters.set(randomParameters(graph, seed));
   const gradient = shared(graph.parameterLength);
   const statistics = shared(graph.statisticsLength);
   statistics.set(initialStatistics(graph));

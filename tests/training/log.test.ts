@@ -48,6 +48,11 @@ it('the start says what runs where, with the hash of the config file', () => {
   ]);
 });
 
+it('a warning is a line of its own', () => {
+  log.warning('threads: 8 are too many');
+  expect(lines()).toEqual([{ time, level: 'warning', event: 'warning', message: 'threads: 8 are too many' }]);
+});
+
 it('an epoch is a line, and skipped steps are a warning before it', () => {
   log.epoch(metrics, { epoch: 6, seconds: 12.5, imagesPerSecond: 320 });
   log.epoch({ ...metrics, epoch: 7, skippedSteps: 0 }, { epoch: 7, seconds: 12, imagesPerSecond: 330 });
