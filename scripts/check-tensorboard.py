@@ -55,6 +55,7 @@ def check_run(run):
     # What a run without validation images does not have is left out.
     expected = {tag: values for tag, values in expected.items() if values[0] is not None}
     expected["amplified_layers"] = [len(line["amplified"]) for line in metrics]
+    expected["reduced_layers"] = [len(line["reduced"]) for line in metrics]
     expected["images_per_second"] = [line["imagesPerSecond"] for line in timings]
     equal("scalar tags", sorted(tags["scalars"]), sorted(expected))
     for tag, values in expected.items():

@@ -95,6 +95,9 @@ schedule:
   - [55, 0.01, true, 2] #  epoch 41 is the analysis
   - [60, 0.01, false, 1]
 
+# A curve over all epochs in place of the phases' rates: cosine or one-cycle, its warm-up in epochs.
+#learningRate: { policy: cosine, peak: 0.1, warmup: 5 }
+
 # How layers are chosen; \`amplification: none\` trains the original model.
 amplification:
   # G, eq. (4) of the paper, or Gprime, eq. (7): how well a layer's gradient keeps its direction.
@@ -109,6 +112,8 @@ amplification:
   # What becomes of them: amplify by the phase's factor, or freeze (with apply: learning-rate), or continuous: a factor
   # for every layer from its z-score (with selection: all).
   response: amplify
+  # What is multiplied: the weight gradient, the learning-rate, or backpropagated: what arrives at a layer's output.
+  apply: gradient
 
 # Weights, order of the images, crops and flips, random selections and the images held out follow from it; one of them
 # from a seed of its own: weights, order, augmentation, selection or validation.

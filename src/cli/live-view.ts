@@ -244,5 +244,3 @@ const blanks = (count: number): Span => ({ text: ' '.repeat(Math.max(count, 0)) 
 /** Right-aligned; together FIGURES_WIDTH. */
 const figures = (last: string, best: string, at: string) =>
   [last.padStart(8), best.padStart(8), at.padStart(5)] as const;
-
-/** At most four digits: `0.1`, `0.03142`, `1e-5`. */

@@ -70,13 +70,20 @@ export function epochParts(line: EpochLine, aligned: boolean): readonly Part[] {
 }
 
 export function describeSelection(selection: Selection): string {
-  const { epoch, measure, case: rule, threshold, layers, degenerate } = selection;
+  const { epoch, layers, degenerate } = selection;
   const chosen = chosenNames(selection);
-  const condition = rule === 1 ? `z > ${threshold}` : `|z| > ${threshold}`;
-  const mode = selection.selection === 'threshold' ? '' : ` (${selection.selection})`;
-  const head = `epoch ${epoch} analysis: ${chosen.length} of ${layers.length} layers chosen by ${measure}, ${condition}${mode}${responseNote(selection)}`;
+  const head = `epoch ${epoch} analysis: ${chosen.length} of ${layers.length} layers chosen${describeRule(selection)}${responseNote(selection)}`;
   if (degenerate) return `${head} (no z-scores: ${degenerate})`;
   return chosen.length === 0 ? head : `${head}: ${chosen.join(' ')}`;
+}
+
+/** What had a part in the choice, and nothing else. */
+function describeRule({ measure, case: rule, threshold, selection, ratio, score }: Selection): string {
+  if (selection === 'all') return ' (all)';
+  if (ratio !== undefined) return ` (random, ${ratio} of all)`;
+  const value = score === 'significance' ? `the significance of ${measure}` : measure;
+  const condition = rule === 1 ? `z > ${threshold}` : `|z| > ${threshold}`;
+  return ` by ${value}, ${condition}${selection === 'threshold' ? '' : ` (${selection})`}`;
 }
 
 /** With their factors, `conv1 ×1.62`, where each has its own. */

@@ -131,6 +131,9 @@ const RESPONSES = ['amplify', 'freeze', 'continuous'] as const;
 export const LAYER_KINDS = ['conv2d', 'batchNorm', 'linear'] as const;
 const SEED_LIMIT = 2 ** 32 - 1;
 
+/** More than anybody waits for: a number of another kind, mistyped. What a run plans and draws is kept for every epoch. */
+const LARGEST_EPOCH = 10_000;
+
 const SCHEDULE_FORM = 'a list of [end epoch, learning rate, amplify, factor]';
 const PHASE_FORM = '[end epoch, learning rate, amplify, factor]';
 
@@ -180,7 +183,7 @@ const model = z.union(
 );
 
 const phase = z.tuple(
-  [wholeNumber(1), positiveNumber('a learning rate'), flag(), positiveNumber('a factor')],
+  [wholeNumber(1, LARGEST_EPOCH), positiveNumber('a learning rate'), flag(), positiveNumber('a factor')],
   { error: expected(`a phase ${PHASE_FORM}`) },
 );
 
@@ -332,6 +335,19 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
       path: ['learningRate', 'warmup'],
       message: `expected less than the ${epochs} epochs of the schedule, got ${learningRate.warmup}; shorten the warm-up`,
     };
+  }
+  if (learningRate !== 'phases' && learningRate.warmup === 0) {
+    if (learningRate.policy === 'one-cycle') {
+      yield {
+        path: ['learningRate', 'warmup'],
+        message: `expected more than 0 epochs with policy one-cycle, whose first half it is, got 0; for example warmup: ${Number((0.3 * epochs).toPrecision(2))}`,
+      };
+    } else if (learningRate.start !== undefined) {
+      yield {
+        path: ['learningRate', 'start'],
+        message: `expected a start only with a warm-up, got ${learningRate.start} with warmup: 0; leave it out or set warmup`,
+      };
+    }
   }
   if (amplification !== 'none') {
     const { ratio, selection, pooling, apply } = amplification;

@@ -13,13 +13,11 @@ export const DEFAULT_CANDIDATES: CandidateOptions = {
 };
 
 export interface Candidate {
-  /** Of the layer, or of the tensor. */
+  /** Of the layer, or of the tensor: what is acted upon where it is chosen, whatever of it is measured. */
   readonly name: string;
   readonly kind: LayerKind;
   /** The tensors whose gradients are pooled into the candidate's one value. */
   readonly measured: readonly Parameter[];
-  /** The tensors whose gradients are multiplied where it is chosen. */
-  readonly amplified: readonly Parameter[];
 }
 
 /** What candidates are multiplied by, by their names; where there is none, 1. */
@@ -43,8 +41,8 @@ export function candidates(
     const measured = parameters.filter(
       ({ role }) => role === 'weight' || !(skipBias || pooling === 'weight'),
     );
-    if (pooling !== 'tensor') return [{ name, kind, measured, amplified: parameters }];
-    return measured.map((tensor) => ({ name: tensor.name, kind, measured: [tensor], amplified: [tensor] }));
+    if (pooling !== 'tensor') return [{ name, kind, measured }];
+    return measured.map((tensor) => ({ name: tensor.name, kind, measured: [tensor] }));
   });
 }
 

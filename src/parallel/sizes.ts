@@ -1,9 +1,10 @@
 // What a run needs of data and memory, known before it starts: what cannot be trained is refused here.
 
 import { totalmem } from 'node:os';
+import { lastEpoch } from '../amplification/phases.ts';
 import type { Config } from '../config/schema.ts';
 import { checkValidation } from '../data/partition.ts';
-import { largestPass } from '../data/sampling.ts';
+import { largestPass, stepCount } from '../data/sampling.ts';
 import type { Engine } from '../engines/engine.ts';
 import { engineMemoryLimit } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
@@ -28,13 +29,25 @@ export function checkSizes(
   { train }: TrainingSize,
   graph: Graph,
 ): void {
-  const { batchSize, devices, dataDir } = config;
+  const { batchSize, accumulate, devices, dataDir, dumpGradients } = config;
   if (train.size < batchSize) {
     throw new UsageError(
       `batchSize: expected at most the ${train.size} training images in ${dataDir}, got ${batchSize}; use a smaller batch`,
     );
   }
   checkValidation(config, { size: train.size, classes: graph.classes, dataDir });
+  const images = trainedImages(config, { train });
+  if (images < batchSize * accumulate) {
+    throw new UsageError(
+      `accumulate: expected at most the ${Math.floor(images / batchSize)} batches of ${batchSize} in ${images} training images, got ${accumulate}; accumulate fewer or use a smaller batch`,
+    );
+  }
+  const steps = lastEpoch(config.schedule) * stepCount(images, batchSize * accumulate);
+  if (dumpGradients && dumpGradients[0] > steps) {
+    throw new UsageError(
+      `dumpGradients: expected a first step among the ${steps} of the run, got ${dumpGradients[0]}; name earlier steps`,
+    );
+  }
   checkMemory(config, engine, graph, {
     workers: devices.length,
     sharedBytes: storeBytes(graph, config),

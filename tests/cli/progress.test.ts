@@ -200,11 +200,17 @@ test('an analysis tells what becomes of the layers that it chose', () => {
   expect(line({ response: 'freeze', selection: 'inverted', case: 2 })).toBe(
     'epoch 5 analysis: 1 of 3 layers chosen by G, |z| > 1 (inverted), frozen: conv1',
   );
+  expect(line({ selection: 'random', ratio: 0.3 })).toBe(
+    'epoch 5 analysis: 1 of 3 layers chosen (random, 0.3 of all): conv1',
+  );
+  expect(line({ score: 'significance', selection: 'random' })).toBe(
+    'epoch 5 analysis: 1 of 3 layers chosen by the significance of G, z > 1 (random): conv1',
+  );
   const layers = [
     { ...first, factor: 1.62451 },
     { ...second, chosen: true, factor: 0.75 },
   ];
   expect(line({ response: 'continuous', selection: 'all', layers })).toBe(
-    'epoch 5 analysis: 2 of 2 layers chosen by G, z > 1 (all), scaled: conv1 ×1.62 conv2 ×0.750',
+    'epoch 5 analysis: 2 of 2 layers chosen (all), scaled: conv1 ×1.62 conv2 ×0.750',
   );
 });

@@ -405,6 +405,16 @@ describe('one line says what is wrong with', () => {
       'run.yaml: amplification.apply: expected gradient or learning-rate beside lars, got backpropagated; lars divides by the norms of the gradients, and so would undo it',
     ],
     [
+      'a cycle without its first half',
+      'learningRate: { policy: one-cycle, peak: 0.4 }',
+      'run.yaml: learningRate.warmup: expected more than 0 epochs with policy one-cycle, whose first half it is, got 0; for example warmup: 2.4',
+    ],
+    [
+      'a start without a warm-up',
+      'learningRate: { policy: cosine, peak: 0.4, start: 0.1 }',
+      'run.yaml: learningRate.start: expected a start only with a warm-up, got 0.1 with warmup: 0; leave it out or set warmup',
+    ],
+    [
       'steps in the wrong order',
       'dumpGradients: [4, 2]',
       'run.yaml: dumpGradients: expected a first step that is not after the last, got [4,2]',
@@ -491,7 +501,12 @@ describe('one line says what is wrong with', () => {
     [
       'a phase that ends at epoch 0',
       '[[0, 0.1, false, 1]]',
-      'run.yaml: schedule.0.0: expected a whole number of at least 1, got 0',
+      'run.yaml: schedule.0.0: expected a whole number from 1 to 10000, got 0',
+    ],
+    [
+      'more epochs than anybody waits for',
+      '[[5000000000, 0.1, false, 1]]',
+      'run.yaml: schedule.0.0: expected a whole number from 1 to 10000, got 5000000000',
     ],
     [
       'a learning rate of 0',

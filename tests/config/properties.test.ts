@@ -23,10 +23,18 @@ const count = fc.integer({ min: 1, max: 1e6 });
 const seed = fc.oneof(fc.constantFrom(0, 7), fc.nat({ max: 2 ** 32 - 1 }));
 
 const schedules = fc
-  .array(fc.record({ endEpoch: count, learningRate: positive, amplify: fc.boolean(), factor: positive }), {
-    minLength: 1,
-    maxLength: 6,
-  })
+  .array(
+    fc.record({
+      endEpoch: fc.integer({ min: 1, max: 1600 }),
+      learningRate: positive,
+      amplify: fc.boolean(),
+      factor: positive,
+    }),
+    {
+      minLength: 1,
+      maxLength: 6,
+    },
+  )
   .map((phases) => {
     let end = 0;
     return phases.map((phase) => {
@@ -72,7 +80,7 @@ const configs: fc.Arbitrary<Config> = fc
           {
             policy: fc.constantFrom('cosine', 'one-cycle'),
             peak: fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true }),
-            warmup: fc.double({ min: 0, max: 0.9, noNaN: true }),
+            warmup: fc.double({ min: Number.MIN_VALUE, max: 0.9, noNaN: true }),
             start: fc.double({ min: 0, max: 1e300, noNaN: true }),
             final: fc.double({ min: 0, max: 1e300, noNaN: true }),
           },

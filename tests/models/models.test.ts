@@ -94,10 +94,9 @@ it('measures no bias in front of a batch norm, whose true gradient is 0', () => 
 describe('candidates', () => {
   const graph = buildModel({ name: 'vgg19', width: 1 / 16, classes: 10 });
   const named = (options: Partial<CandidateOptions>) =>
-    candidates(graph, { ...DEFAULT_CANDIDATES, ...options }).map(({ name, measured, amplified }) => ({
+    candidates(graph, { ...DEFAULT_CANDIDATES, ...options }).map(({ name, measured }) => ({
       name,
       measured: measured.map((tensor) => tensor.name),
-      amplified: amplified.map((tensor) => tensor.name),
     }));
   const tensors = (layer: string, ...roles: string[]) => roles.map((role) => `${layer}.${role}`);
 
@@ -106,19 +105,17 @@ describe('candidates', () => {
       {
         name: 'classifier',
         measured: tensors('classifier', 'weight', 'bias'),
-        amplified: tensors('classifier', 'weight', 'bias'),
       },
     ]);
     expect(named({ candidates: ['conv2d', 'linear'] })).toHaveLength(17);
     expect(named({ candidates: ['batchNorm'] })).toHaveLength(16);
   });
 
-  it('measure the weight alone where asked to, and amplify the whole layer', () => {
+  it('measure the weight alone where asked to, and stand for the whole layer', () => {
     const [, batchNorm] = named({ pooling: 'weight' });
     expect(batchNorm).toEqual({
       name: 'features.1',
       measured: tensors('features.1', 'weight'),
-      amplified: tensors('features.1', 'weight', 'bias'),
     });
   });
 
@@ -128,7 +125,6 @@ describe('candidates', () => {
     expect(gamma).toEqual({
       name: 'features.1.weight',
       measured: ['features.1.weight'],
-      amplified: ['features.1.weight'],
     });
     expect(beta.name).toBe('features.1.bias');
     expect(named({ pooling: 'tensor', normalisedBiases: true })[1].name).toBe('features.0.bias');

@@ -114,8 +114,15 @@ describe.each([
   ['clipping', { clipNorm: 0.5 }],
   ['LARS', { lars: { trust: 0.05 } }],
   ['a cosine', { learningRate: { policy: 'cosine', peak: 0.2, warmup: 0.5 } }],
-  ['Nesterov and label smoothing', { nesterov: true, labelSmoothing: 0.2 }],
-  ['two batches of 13 accumulated', { batchSize: 13, microBatch: 4, accumulate: 2 }],
+  ['Nesterov', { nesterov: true }],
+  ['label smoothing', { labelSmoothing: 0.2 }],
+  [
+    'accumulation, clipping, LARS and a one-cycle at once',
+    {
+      ...{ batchSize: 13, microBatch: 4, accumulate: 2, clipNorm: 0.5, lars: { trust: 0.05 } },
+      learningRate: { policy: 'one-cycle', peak: 0.2, warmup: 0.5 },
+    },
+  ],
   ['the learning rate amplified', { amplification: { apply: 'learning-rate' } }],
   ['backpropagated amplification', { amplification: { apply: 'backpropagated' } }],
   ['weight decay in the measure', { amplification: { measureWeightDecay: true }, weightDecay: 0.1 }],
@@ -129,6 +136,16 @@ describe.each([
     expect(relativeDifference(two, one)).toBeLessThan(1e-5);
     expect(relativeDifference(without, one)).toBeGreaterThan(5e-5);
   });
+});
+
+it('two accumulated batches of 13 are one of 26 in passes of 13', async () => {
+  const [accumulated, whole, one] = await Promise.all([
+    afterTwoSteps(1, { batchSize: 13, accumulate: 2, clipNorm: 0.5, microBatch: 13 }),
+    afterTwoSteps(1, { batchSize: 26, microBatch: 13, clipNorm: 0.5 }),
+    afterTwoSteps(1, { batchSize: 13, microBatch: 13, clipNorm: 0.5 }),
+  ]);
+  expect(relativeDifference(accumulated, whole)).toBeLessThan(1e-5);
+  expect(relativeDifference(one, whole)).toBeGreaterThan(5e-5);
 });
 
 let plain: Promise<readonly number[]> | undefined;

@@ -51,6 +51,22 @@ test('the engine torch has no limit beside the machine', () => {
   expect(complaint).not.toContain('backend');
 });
 
+test('more batches for a step than an epoch has, and steps to record that the run has not, are told', () => {
+  const check = (changes: Record<string, unknown>) => () => {
+    const { config, graph } = setUp({ model: 'resnet8', validation: 10_000, ...changes });
+    checkSizes(config, 'tfjs', size, graph);
+  };
+  expect(check({ accumulate: 312, dumpGradients: [2, 9] })).not.toThrow();
+  expect(check({ accumulate: 313 })).toThrow(
+    /^accumulate: expected at most the 312 batches of 128 in 40000 training images, got 313; accumulate fewer or use a smaller batch$/,
+  );
+  // 40,000 images are 313 steps of 128.
+  expect(check({ dumpGradients: [313, 999] })).not.toThrow();
+  expect(check({ dumpGradients: [314, 999] })).toThrow(
+    /^dumpGradients: expected a first step among the 313 of the run, got 314; name earlier steps$/,
+  );
+});
+
 test('a machine with too little memory is told', () => {
   // Backend cpu has no limit of its own.
   const images = Math.ceil(totalmem() / (4 * 64 * 32 * 32));
