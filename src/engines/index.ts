@@ -4,8 +4,7 @@ import { availableParallelism } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { UsageError } from '../errors.ts';
 import type { Engine } from './engine.ts';
-import { type BackendName, loadBackend } from './tfjs/backend.ts';
-import { TfjsReplica } from './tfjs/replica.ts';
+import type { BackendName } from './tfjs/backend.ts';
 import { checkNativeDevices } from './torch/devices.ts';
 import { describeProblem, inspectNative, isBuilt, loadAddon } from './torch/load.ts';
 import { TorchReplica } from './torch/replica.ts';
@@ -115,12 +114,8 @@ export async function createEngine({
       ? 'torch'
       : chooseEngine({ ...settings, devices: [device] }).engine;
   if (engine === 'torch') return createTorchEngine(device, settings.threads);
-  const loaded = await loadBackend(settings.backend, device);
-  return {
-    name: 'tfjs',
-    description: loaded.description,
-    createReplica: (options) => new TfjsReplica(loaded, options),
-  };
+  const { createTfjsEngine } = await import('./tfjs/engine.ts');
+  return createTfjsEngine(settings.backend, device);
 }
 
 function createTorchEngine(device: string, threads = availableParallelism()): Engine {
