@@ -19,12 +19,13 @@ export function addonFolder(environment = process.env) {
 
 export const addonFile = (folder) => join(folder, 'gradamp.node');
 
-/** Of the addon's sources and build file, by name and content. */
+/** Of the addon's sources and build file, by name and content; prose is none. */
 export function sourceHash(folder = SOURCES) {
   const hash = createHash('sha256');
   const walk = (path) => {
     const entries = readdirSync(path, { withFileTypes: true });
     for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      if (entry.name.endsWith('.md')) continue;
       const child = join(path, entry.name);
       hash.update(`${entry.name}\0`);
       if (entry.isDirectory()) walk(child);

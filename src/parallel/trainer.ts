@@ -158,7 +158,9 @@ export class Trainer {
       const passes = this.#passes(epoch, globalIndices);
       const statistics = store.statistics[rank].slice();
       const result = this.#replica.gradient(passes, globalIndices.length, backpropagated);
-      control.setNonFinite(rank, !this.#updater.allFinite(store.gradients[rank]));
+      // A variance can overflow though every gradient is finite; and what runs along would never recover.
+      const finite = [store.gradients[rank], store.statistics[rank]].every(this.#updater.allFinite);
+      control.setNonFinite(rank, !(finite && Number.isFinite(result.lossSum)));
       if (rank === 0) control.proposeStop();
       control.barrier();
       const stopping = control.stopAgreed;

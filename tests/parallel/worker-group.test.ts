@@ -61,6 +61,20 @@ it('skips steps with non-finite gradients, leaves everything as it was, and give
   expect(store.statistics[0]).toEqual(statistics);
 });
 
+it('skips steps whose running variance overflows though every gradient is finite', async () => {
+  const { setups, store, graph } = groupSetups(testConfig({ batchSize: 8, devices: devices(2) }), dataset);
+  const workers = new WorkerGroup(setups);
+  await workers.all((worker) => worker.start());
+  const { offset, size } = graph.layers[0].parameters[0];
+  for (let i = offset; i < offset + size; i++) store.weights[i] *= 1e20;
+  const statistics = store.statistics[0].slice();
+  const sums = await workers.all((worker) => worker.train({ ...order, steps: [0, 2] }));
+  await workers.close();
+  expect(store.gradients.every((gradient) => gradient.every(Number.isFinite))).toBe(true);
+  expect(sums).toMatchObject(Array(2).fill({ iterations: 0, skipped: 2 }));
+  expect(store.statistics[0]).toEqual(statistics);
+});
+
 it('averages the running statistics of the workers, for all of them', () => {
   const { store } = groupSetups(testConfig({ devices: devices(3) }), dataset);
   store.statistics.forEach((values, rank) => {

@@ -7,7 +7,7 @@ import { UsageError } from '../../errors.ts';
 /** The driver's list: a folder for each GPU. */
 const NVIDIA_FOLDER = '/proc/driver/nvidia/gpus';
 
-/** @throws UsageError for a GPU that libtorch has no kernels for, or that is not there. */
+/** @throws UsageError for a GPU: libtorch has no kernels for it, it is not there, or the engine does not run on it yet. */
 export function checkNativeDevices(
   devices: readonly string[],
   { cuda, libtorch }: Pick<BuildInfo, 'cuda' | 'libtorch'>,
@@ -25,6 +25,9 @@ export function checkNativeDevices(
       const there = gpus === 0 ? 'no NVIDIA GPU' : `${gpus} NVIDIA GPUs, the last is cuda:${gpus - 1}`;
       throw new UsageError(`devices: expected a device of this machine, which has ${there}, got ${device}`);
     }
+    throw new UsageError(
+      `devices: expected cpu, on which alone engine torch runs so far, got ${device}; use devices: [cpu]`,
+    );
   }
 }
 

@@ -53,11 +53,14 @@ export function planOf(graph: Graph, { fuse }: { readonly fuse: boolean }): Plan
     const fusion = fusions.get(node.index);
     return [fusion ? fusedStep(graph, node, fusion) : plainStep(node)];
   });
-  const sources = new Map(
-    whole.flatMap(({ recomputed, output, inputs }) => (recomputed ? [[output, inputs[0]]] : [])),
-  );
+  // What a value is computed again from must be there: where that would be computed again itself, the value is kept.
+  const sources = new Map<number, number>();
+  for (const { recomputed, output, inputs } of whole) {
+    if (recomputed && !sources.has(inputs[0])) sources.set(output, inputs[0]);
+  }
   const steps = whole.map((step) => ({
     ...step,
+    recomputed: sources.has(step.output),
     readByBackward: step.readByBackward.map((value) => sources.get(value) ?? value),
   }));
   return {

@@ -32,6 +32,31 @@ const wide = (() => {
   return g.build(g.linear('linear', g.flatten(g.averagePool(z, { kernel: 16 })), { features: 10 }));
 })();
 
+/** A value that is computed again is read by another such, and both by convolutions. */
+const chain = (() => {
+  const g = new GraphBuilder('chain');
+  const x = g.averagePool(g.input([32, 32, 3]), { kernel: 8 });
+  const convolve = (name: string, from: typeof x) =>
+    g.conv2d(name, from, { filters: 6, kernel: 3, padding: 1 });
+  const first = g.relu(g.batchNorm('bn1', convolve('first', x)));
+  const second = g.relu(g.batchNorm('bn2', first));
+  // In this order the backward sweep needs the first value, makes it and drops it, before the second.
+  const behindSecond = convolve('behind second', second);
+  const sum = g.add(behindSecond, convolve('behind first', first));
+  return g.build(g.linear('linear', g.flatten(g.averagePool(sum, { kernel: 4 })), { features: 10 }));
+})();
+
+/** The gradient of two values is one piece of memory, which they see in other shapes. */
+const sharing = (() => {
+  const g = new GraphBuilder('sharing');
+  const x = g.averagePool(g.input([32, 32, 3]), { kernel: 32 });
+  const branch = (name: string) => {
+    const y = g.conv2d(name, x, { filters: 6, kernel: 1 });
+    return g.flatten(g.relu(g.batchNorm(`${name} bn`, y)));
+  };
+  return g.build(g.linear('linear', g.add(branch('a'), branch('b')), { features: 10 }));
+})();
+
 /** With all values in place and of one type: `fuse` is for float32 alone. */
 function create(graph: Graph, type: 'float32' | 'float64', changes: Partial<NativeReplicaOptions> = {}) {
   const vector = (values: Float32Array | number): Vector =>
@@ -56,6 +81,8 @@ describe('against libtorch in float64', () => {
   it.each([
     ['several blocks of tiles', wide, 10, 2],
     ['several blocks of tiles on one thread', wide, 10, 1],
+    ['values computed again from each other', chain, 8, 2],
+    ['a gradient that two flattened values share', sharing, 8, 2],
     ['a whole resnet8', buildModel({ name: 'resnet8', width: 1, classes: 10 }), 7, 2],
   ])('%s: the gradient in float32 is the same to 1e-5', (_, graph, samples, threads) => {
     const [single, double] = [create(graph, 'float32'), create(graph, 'float64')];
@@ -126,6 +153,22 @@ it('the same call gives the same bits, with two threads and one', () => {
   addon.setThreads(before);
 });
 
+it('an evaluation keeps nothing, where a max pool notes what it chose neither', () => {
+  const g = new GraphBuilder('pooled');
+  const graph = g.build(
+    g.linear('linear', g.flatten(g.maxPool(g.input([32, 32, 3]), { kernel: 32 })), { features: 3 }),
+  );
+  const { replica } = create(graph, 'float32');
+  replica.evaluate(nativeBatch(2, 3));
+  expect(replica.memory()).toEqual({ tensors: 0, bytes: 0 });
+});
+
+it.each([0, -1, 1025, Number.NaN])('refuses %d threads, where OpenMP would end the process', (count) => {
+  const before = addon.threads();
+  expect(() => addon.setThreads(count)).toThrow(`count: expected 1 to 1024, got ${count}`);
+  expect(addon.threads()).toBe(before);
+});
+
 describe('the border', () => {
   const plan = planOf(small, { fuse: true });
   const withStep = (at: number, change: object) => ({
@@ -160,6 +203,12 @@ describe('the border', () => {
     [withStep(convolution, { inputs: [99] }), 'Error: conv: expected inputs that are values of the plan'],
     [withStep(convolution, { output: -1 }), 'Error: conv: expected an output that is a value of the plan'],
     [withStep(convolution, { weight: undefined }), 'Error: conv: expected a weight, got none'],
+    [withStep(convolution, { op: 'deconvolution' }), 'Error: plan: expected an operation, got deconvolution'],
+    [{ plan: { ...plan, classes: 4 } }, 'Error: loss: expected a logit for each class of the plan'],
+    [
+      withStep(convolution, { weight: { offset: 0, size: 1, shape: [] } }),
+      'Error: conv: expected parameters of the size of their shape',
+    ],
     [
       withStep(convolution, { weight: { offset: 0, size: 12, shape: [4, 4, 1, 1] } }),
       'Error: conv: expected parameters of the size of their shape',
@@ -174,6 +223,21 @@ describe('the border', () => {
       }
     };
     expect(attempt()).toBe(message);
+  });
+
+  it.each([
+    { stride: 0 },
+    { kernel: 3 },
+    { padding: -1 },
+    { weight: { offset: 0, size: 4, shape: [4, 1, 1, 1] } },
+    { bias: { offset: 0, size: 3, shape: [3] } },
+    { shape: [2, 2, 8] },
+    { op: 'add' },
+    { op: 'flatten' },
+  ])('refuses a convolution with %o, which does not fit its input and parameters', (change) => {
+    expect(() => create(small, 'float32', withStep(convolution, change) as never)).toThrow(
+      'conv: expected inputs and parameters that make an output of its shape',
+    );
   });
 
   it('refuses what is fused in float64', () => {
@@ -201,14 +265,32 @@ describe('the border', () => {
     expect(gradient.every((value) => value === 5)).toBe(true);
   });
 
-  it('an error inside libtorch is an error of JavaScript, and the replica can be used again', () => {
-    // A kernel wider than its map, which only libtorch notices.
-    const pool = plan.steps.findIndex(({ op }) => op === 'averagePool');
-    const { replica } = create(small, 'float32', withStep(pool, { kernel: 64 }));
-    for (let i = 0; i < 2; i++) expect(() => replica.gradient([nativeBatch(2, 3)], 2)).toThrow(/^libtorch: /);
-    const { replica: sound } = create(small, 'float32');
-    expect(sound.gradient([nativeBatch(2, 3)], 2).lossSum).toBeGreaterThan(0);
+  it('an error inside libtorch is an error of JavaScript, and leaves no tensor behind', () => {
+    // Plans that free a value which is still needed: in the forward sweep, in the backward sweep.
+    const freed = (at: number, ...values: number[]) => plan.steps.map((_, i) => (i === at ? values : []));
+    const { inputs } = plan.steps[plan.steps.findIndex(({ op }) => op === 'linear')]!;
+    const x = plan.steps[batchNorm]!.inputs;
+    for (const afterForward of [freed(plan.steps.length - 3, ...inputs), freed(batchNorm, ...x)]) {
+      const { replica } = create(small, 'float32', { plan: { ...plan, afterForward } });
+      for (let i = 0; i < 2; i++)
+        expect(() => replica.gradient([nativeBatch(2, 3)], 2)).toThrow(/^libtorch: /);
+      expect(replica.memory()).toEqual({ tensors: 0, bytes: 0 });
+      expect(replica.evaluate(nativeBatch(2, 3)).lossSum).toBeGreaterThan(0);
+    }
   });
+
+  it.each(['parameters', 'gradient', 'statistics'] as const)(
+    'refuses to run when %s were transferred',
+    (name) => {
+      const { replica, ...vectors } = create(small, 'float32');
+      const { buffer } = vectors[name];
+      structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+      const message = `${name}: expected the memory that the replica was made with`;
+      expect(() => replica.gradient([nativeBatch(2, 3)], 2)).toThrow(message);
+      expect(() => replica.evaluate(nativeBatch(2, 3))).toThrow(message);
+      replica.dispose();
+    },
+  );
 
   it('a replica that was disposed of says so', () => {
     const { replica } = create(small, 'float32');

@@ -40,7 +40,7 @@ class Pool {
       free_.erase(found);
       return data;
     }
-    auto* data = aligned(HUGE_PAGE, size);
+    auto* data = fresh(size);
 #if defined(__linux__)
     madvise(data, size, MADV_HUGEPAGE);
 #endif
@@ -60,6 +60,18 @@ class Pool {
 
   void release() {
     const std::lock_guard lock(mutex_);
+    releaseLocked();
+  }
+
+ private:
+  /** What lies idle goes before the memory runs out. */
+  void* fresh(size_t size) {
+    if (void* data = nullptr; posix_memalign(&data, HUGE_PAGE, size) == 0) return data;
+    releaseLocked();
+    return aligned(HUGE_PAGE, size);
+  }
+
+  void releaseLocked() {
     for (const auto& [size, data] : free_) {
       sizes_.erase(data);
       std::free(data);
@@ -67,7 +79,6 @@ class Pool {
     free_.clear();
   }
 
- private:
   std::mutex mutex_;
   std::unordered_map<void*, size_t> sizes_;
   std::multimap<size_t, void*> free_;
@@ -88,7 +99,7 @@ struct HostAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) const { return allocation(bytes); }
   c10::DataPtr allocate(size_t bytes) { return allocation(bytes); }
   void copy_data(void* to, const void* from, size_t bytes) const { std::memcpy(to, from, bytes); }
-  c10::DeleterFnPtr raw_deleter() const override { return &deallocate; }
+  c10::DeleterFnPtr raw_deleter() const { return &deallocate; }
 
  private:
   static c10::DataPtr allocation(size_t bytes) {

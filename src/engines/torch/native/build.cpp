@@ -6,10 +6,14 @@
 
 #include <string>
 
+#include "arguments.h"
 #include "exports.h"
 #include "instruction_set.h"
 
 namespace {
+
+/** Where a system cannot start a thread, OpenMP ends the process. */
+constexpr int MOST_THREADS = 1024;
 
 /** The version of the libtorch that runs, which only its description of itself tells; empty where that does not. */
 std::string libtorchVersion() {
@@ -22,9 +26,13 @@ std::string libtorchVersion() {
 }
 
 void setThreads(const Napi::CallbackInfo& info) {
+  const auto count = numberArgument(info[0], "count");
+  if (!(count >= 1 && count <= MOST_THREADS)) {
+    throw rangeError(info.Env(), "count", "1 to " + std::to_string(MOST_THREADS), info[0].ToString());
+  }
   // The first set_num_threads of a process sets every thread's number, unless this thread has asked for its own.
   at::get_num_threads();
-  at::set_num_threads(info[0].As<Napi::Number>().Int32Value());
+  at::set_num_threads(static_cast<int>(count));
 }
 
 Napi::Value threads(const Napi::CallbackInfo& info) {

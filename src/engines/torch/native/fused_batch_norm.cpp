@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "kernels/kernels.h"
+#include "operations.h"
 
 namespace {
 
@@ -148,7 +149,7 @@ at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const a
   const Coefficients coefficients(layer, mean, inverseDeviation);
   const auto affine = coefficients.affine(step.relu);
   // Others may still read dy, unless it is overwritten or this is its last reader.
-  if (y.defined() && dy.use_count() > 1) dy = dy.clone();
+  if (y.defined() && !isSole(dy)) dy = dy.clone();
   ChannelSums sums(channels);
   forThreads(rows, [&](int64_t thread, int64_t first, int64_t size) {
     const auto start = first * channels;
@@ -170,7 +171,7 @@ at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const a
     dGamma[k] += static_cast<float>(factor * r * sums.second(0)[k]);
     dBeta[k] += static_cast<float>(factor * sums.first(0)[k]);
   }
-  const auto inPlace = !y.defined() && dy.use_count() == 1;
+  const auto inPlace = !y.defined() && isSole(dy);
   auto dx = inPlace ? dy : at::empty_like(x);
   forThreads(rows, [&](int64_t, int64_t first, int64_t size) {
     const auto start = first * channels;

@@ -34,6 +34,8 @@ at::Tensor viewOf(const at::Tensor& vector, const Parameter& parameter) {
   return values.view({shape[0], shape[2], shape[3], shape[1]}).permute({0, 3, 1, 2});
 }
 
+bool isSole(const at::Tensor& tensor) { return tensor.use_count() == 1 && tensor.storage().use_count() == 1; }
+
 at::Tensor convolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters) {
   return at::convolution(x, viewOf(parameters, *step.weight), biasOf(step, parameters), {step.stride, step.stride},
                          {step.padding, step.padding}, {1, 1}, false, {0, 0}, 1);

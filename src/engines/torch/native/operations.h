@@ -11,6 +11,9 @@
 /** A parameter's view of a flat vector, as PyTorch shapes it. */
 at::Tensor viewOf(const at::Tensor& vector, const Parameter& parameter);
 
+/** Whether nobody else holds this tensor, nor a view of its memory: then it may be written over. */
+bool isSole(const at::Tensor& tensor);
+
 at::Tensor convolve(const Step& step, const at::Tensor& x, const at::Tensor& parameters);
 /** Adds to the gradient vector; returns dx, undefined where it is not wanted. */
 at::Tensor convolveBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors,

@@ -51,36 +51,61 @@ Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation,
   }
 }
 
-PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
+template <typename Body>
+void Replica::timed(int position, bool backward, Body body) {
+  if (!profiled_) return body();
+  using Microseconds = std::chrono::duration<double, std::micro>;
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  const auto end = std::chrono::steady_clock::now();
+  timings_.push_back({position, backward, Microseconds(start - began_).count(), Microseconds(end - start).count()});
+}
+
+template <typename Body>
+PassResult Replica::cleanly(Body body) {
   const c10::InferenceMode inference;
-  timings_.clear();
-  began_ = std::chrono::steady_clock::now();
-  vectors_.gradient.zero_();
-  PassResult total;
-  for (const auto& batch : passes) {
-    if (batch.size == 0) continue;
-    forward(batch, plan_.afterForward, true);
-    const auto& last = plan_.steps.back();
-    Loss loss;
-    timed(static_cast<int>(plan_.steps.size()) - 1, false, [&] {
-      loss = softmaxCrossEntropy(values_[last.inputs[0]], batch,
-                                 {1.0 / static_cast<double>(batchSize), labelSmoothing_});
-      free(plan_.afterBackward.back());
-    });
-    backward(std::move(loss.gradient), factors);
-    total.lossSum += loss.result.lossSum;
-    total.correct += loss.result.correct;
+  try {
+    return body();
+  } catch (...) {
+    values_.assign(values_.size(), {});
+    gradients_.assign(gradients_.size(), {});
+    saved_.assign(saved_.size(), {});
+    throw;
   }
-  return total;
+}
+
+PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
+  return cleanly([&] {
+    timings_.clear();
+    began_ = std::chrono::steady_clock::now();
+    vectors_.gradient.zero_();
+    PassResult total;
+    for (const auto& batch : passes) {
+      if (batch.size == 0) continue;
+      forward(batch, plan_.afterForward, true);
+      const auto& last = plan_.steps.back();
+      Loss loss;
+      timed(static_cast<int>(plan_.steps.size()) - 1, false, [&] {
+        loss = softmaxCrossEntropy(values_[last.inputs[0]], batch,
+                                   {1.0 / static_cast<double>(batchSize), labelSmoothing_});
+        free(plan_.afterBackward.back());
+      });
+      backward(std::move(loss.gradient), factors);
+      total.lossSum += loss.result.lossSum;
+      total.correct += loss.result.correct;
+    }
+    return total;
+  });
 }
 
 PassResult Replica::evaluate(const Batch& batch, int32_t* predictions) {
-  if (batch.size == 0) return {};
-  const c10::InferenceMode inference;
-  forward(batch, plan_.afterEvaluation, false);
-  const auto result = classify(values_[plan_.steps.back().inputs[0]], batch, predictions);
-  free(plan_.afterEvaluation.back());
-  return result;
+  return cleanly([&] {
+    if (batch.size == 0) return PassResult{};
+    forward(batch, plan_.afterEvaluation, false);
+    const auto result = classify(values_[plan_.steps.back().inputs[0]], batch, predictions);
+    free(plan_.afterEvaluation.back());
+    return result;
+  });
 }
 
 at::Tensor Replica::upload(const Batch& batch) {
@@ -105,16 +130,6 @@ void Replica::forward(const Batch& batch, const Freed& freed, bool training) {
   }
 }
 
-template <typename Body>
-void Replica::timed(int position, bool backward, Body body) {
-  if (!profiled_) return body();
-  using Microseconds = std::chrono::duration<double, std::micro>;
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  const auto end = std::chrono::steady_clock::now();
-  timings_.push_back({position, backward, Microseconds(start - began_).count(), Microseconds(end - start).count()});
-}
-
 at::Tensor Replica::forwardStep(size_t position, bool training) {
   const auto& step = plan_.steps[position];
   const auto& x = values_[step.inputs[0]];
@@ -137,8 +152,8 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
     case Op::add:
       return at::add(x, values_[step.inputs[1]]);
     case Op::maxPool: {
-      at::Tensor y;
-      std::tie(y, saved.indices) = at::max_pool2d_with_indices(x, step.kernel, step.stride);
+      auto [y, indices] = at::max_pool2d_with_indices(x, step.kernel, step.stride);
+      if (training) saved.indices = std::move(indices);
       saved.inputShape = x.sizes().vec();
       return y;
     }
@@ -228,7 +243,7 @@ void Replica::addGradient(int value, at::Tensor gradient) {
   auto& sum = gradients_[value];
   if (!sum.defined()) {
     sum = std::move(gradient);
-  } else if (sum.use_count() == 1) {
+  } else if (isSole(sum)) {
     sum.add_(gradient);
   } else {
     sum = at::add(sum, gradient);

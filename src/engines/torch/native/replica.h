@@ -72,6 +72,10 @@ class Replica {
   Memory memory() const;
 
  private:
+  /** Calls body; what one that fails leaves behind is freed, so that no later call adds to it. */
+  template <typename Body>
+  PassResult cleanly(Body body);
+
   at::Tensor upload(const Batch& batch);
   /** Computes every value but the loss; `training`: with the statistics of the pass. */
   void forward(const Batch& batch, const Freed& freed, bool training);

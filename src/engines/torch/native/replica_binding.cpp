@@ -78,7 +78,9 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
                                            options.Get("profiled").ToBoolean());
     });
     memory_ = Napi::Persistent(Napi::Object::New(info.Env()));
-    for (const auto* name : {"parameters", "gradient", "statistics"}) memory_.Set(name, options.Get(name));
+    remember("parameters", options, vectors.parameters);
+    remember("gradient", options, vectors.gradient);
+    remember("statistics", options, vectors.statistics);
   }
 
  private:
@@ -149,7 +151,26 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
 
   Replica& checked() {
     if (!replica_) throw Napi::Error::New(Env(), "expected a replica that is in use, got one that was disposed of");
+    for (const auto& [name, numbers] : views_) {
+      if (numbersOf(memory_.Get(name)) == numbers) continue;
+      throw rangeError(Env(), name, "the memory that the replica was made with", "an array that was transferred or resized");
+    }
     return *replica_;
+  }
+
+  /** Keeps an array alive, and what it looked like when the replica was made. */
+  void remember(const char* name, const Napi::Object& options, const at::Tensor& vector) {
+    memory_.Set(name, options.Get(name));
+    views_.emplace_back(name, Numbers{vector.data_ptr(), static_cast<size_t>(vector.numel())});
+  }
+
+  using Numbers = std::pair<void*, size_t>;
+
+  static Numbers numbersOf(const Napi::Value& array) {
+    Numbers numbers;
+    auto& [data, length] = numbers;
+    napi_get_typedarray_info(array.Env(), array, nullptr, &length, &data, nullptr, nullptr);
+    return numbers;
   }
 
   static Napi::Object resultOf(Napi::Env env, const PassResult& result) {
@@ -161,6 +182,7 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
 
   /** The arrays that the replica's vectors view. */
   Napi::ObjectReference memory_;
+  std::vector<std::pair<const char*, Numbers>> views_;
   std::unique_ptr<Replica> replica_;
   int64_t classes_ = 0;
   int layers_ = 0;
