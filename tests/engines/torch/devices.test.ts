@@ -27,7 +27,7 @@ test.each([
   ],
   [
     withCuda,
-    ['cuda:0', 'cuda:2'],
+    ['cuda:2'],
     2,
     'devices: expected a device of this machine, which has 2 NVIDIA GPUs, the last is cuda:1, got cuda:2',
   ],
