@@ -17,7 +17,7 @@ import { type Candidate, candidatesOf, type LayerFactors } from '../models/candi
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
-import { writeCheckpoint } from '../training/checkpoint.ts';
+import { trainedOn, writeCheckpoint } from '../training/checkpoint.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import { bestEpoch, type EpochMetrics, type RunSummary } from '../training/metrics.ts';
 import type { EpochPhase, Reporter, RunOutline } from '../training/reporter.ts';
@@ -246,10 +246,15 @@ export async function measureCandidates(workers: WorkerGroup, candidates: readon
 }
 
 /** Writes the trained numbers as they are now. */
-async function keep({ config, store, directory }: Run, state: RunState, file: string): Promise<void> {
+async function keep(
+  { config, dataset, store, directory }: Run,
+  state: RunState,
+  file: string,
+): Promise<void> {
   const { weights, velocity, statistics } = store;
   await writeCheckpoint(directory.file(file), {
     config: configDocument(config),
+    trainedOn: trainedOn(dataset),
     epoch: state.history.length,
     step: state.stepsIntoEpoch,
     weights,
