@@ -350,11 +350,17 @@ function* problemsBetweenKeys(document: ConfigDocument): Generator<{ path: Prope
     }
   }
   if (amplification !== 'none') {
-    const { ratio, selection, pooling, apply } = amplification;
+    const { ratio, reselect, selection, pooling, apply } = amplification;
     if (ratio !== undefined && selection !== 'random') {
       yield {
         path: ['amplification', 'ratio'],
         message: `expected a ratio only with selection random, got it with ${selection}; leave it out`,
+      };
+    }
+    if (reselect !== 'phase' && apply === 'backpropagated') {
+      yield {
+        path: ['amplification', 'reselect'],
+        message: `expected phase with apply backpropagated, got ${reselect}; a re-selection would measure gradients that hold the factors of the one before, and not raw ones`,
       };
     }
     if (pooling === 'tensor' && apply === 'backpropagated') {

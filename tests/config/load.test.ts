@@ -369,6 +369,11 @@ describe('one line says what is wrong with', () => {
       'run.yaml: amplification.apply: expected learning-rate with response freeze, got gradient; without a gradient, momentum and weight decay would still move a layer',
     ],
     [
+      'a re-selection that would measure amplified gradients',
+      'amplification: { reselect: 5, apply: backpropagated }',
+      'run.yaml: amplification.reselect: expected phase with apply backpropagated, got 5; a re-selection would measure gradients that hold the factors of the one before, and not raw ones',
+    ],
+    [
       'frozen backpropagation',
       'amplification: { response: freeze, apply: backpropagated }',
       'run.yaml: amplification.apply: expected learning-rate with response freeze, got backpropagated; without a gradient, momentum and weight decay would still move a layer',
