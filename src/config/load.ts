@@ -89,9 +89,9 @@ const mistakes: Record<string, string> = {
 
 /**
  * A document on top of the one that its key `extends` names, a path relative to the file: maps are merged key by key,
- * anything else is replaced.
+ * anything else is replaced. The name of that one's run is not taken over.
  */
-function readExtended(file: string, above: readonly string[] = []): unknown {
+function readExtended(file: string, above: readonly string[] = []): Record<string, unknown> {
   const path = resolve(file);
   if (above.includes(path)) {
     throw new UsageError(oneLine(`${file}: extends: expected another file, got one that extends this one`));
@@ -101,7 +101,9 @@ function readExtended(file: string, above: readonly string[] = []): unknown {
   if (typeof base !== 'string') {
     throw new UsageError(oneLine(`${file}: extends: expected the path of a config, got ${show(base)}`));
   }
-  return merge(readExtended(join(dirname(file), base), [...above, path]), document);
+  // Each file is a run of its own: with the name of another it would go to that one's folder.
+  const { name: _, ...inherited } = readExtended(join(dirname(file), base), [...above, path]);
+  return merge(inherited, document) as Record<string, unknown>;
 }
 
 function merge(base: unknown, document: unknown): unknown {
