@@ -23,6 +23,7 @@ import { bestEpoch, type EpochMetrics, type RunSummary } from '../training/metri
 import type { EpochPhase, Reporter, RunOutline } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { createControlBuffers } from './control.ts';
+import { checkEpoch, DivergedError } from './divergence.ts';
 import { ProgressMeter } from './progress-meter.ts';
 import { checkSizes, type TrainingSize, trainedImages } from './sizes.ts';
 import { averageStatistics, createStore, type ParameterStore } from './store.ts';
@@ -41,11 +42,6 @@ export interface TrainOptions {
 export interface TrainResult {
   readonly summary: RunSummary;
   readonly selections: readonly Selection[];
-}
-
-/** Training left the numbers that a float32 can hold: a fault of the settings, not of the machine. */
-export class DivergedError extends Error {
-  override readonly name = 'DivergedError';
 }
 
 /** What does not change while a run lasts. */
@@ -175,7 +171,7 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const trainingSeconds = secondsSince(started);
   const [{ iterations, skipped, stopped, diverged }] = trained;
   state.stepsIntoEpoch = iterations + skipped;
-  if (diverged) throw divergedIn(epoch, state.stepsIntoEpoch);
+  if (diverged) throw new DivergedError(`epoch ${epoch}, up to step ${state.stepsIntoEpoch}`);
   if (stopped) return;
 
   const evaluate = (part: EvaluatedPart) =>
@@ -222,8 +218,8 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const imagesPerSecond = trainedImages(config, dataset) / trainingSeconds;
   directory.appendEpoch(metrics, { epoch, seconds, imagesPerSecond });
   reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, seconds, imagesPerSecond });
-  const unmeasured = testLoss === null || (config.validation > 0 && validationLoss === null);
-  if (iterations === 0 || unmeasured) throw divergedIn(epoch, skipped);
+  const losses = config.validation > 0 ? [validationLoss, testLoss] : [testLoss];
+  checkEpoch(epoch, { iterations, skipped }, losses);
 }
 
 /** Ranks the candidates by what the workers' shards sum up to. */
@@ -321,13 +317,6 @@ function phaseOf({ amplification }: Config, { analysed }: EpochPlan, acts: boole
 /** Whether a choice in a phase of this factor can change anything. */
 const changesLayers = ({ amplification }: Config, factor: number): boolean =>
   factor !== 1 || (amplification !== 'none' && amplification.response === 'freeze');
-
-function divergedIn(epoch: number, step: number): DivergedError {
-  return new DivergedError(
-    `training diverged: expected finite gradients and losses, got NaN or infinity in epoch ${epoch}, up to step ${step}; ` +
-      'lower the learning rate or the amplification factor',
-  );
-}
 
 /** Mean loss and accuracy over the samples of all workers; null where there are none, or the loss is not finite. */
 function means(parts: readonly { lossSum: number; correct: number; samples: number }[]) {
