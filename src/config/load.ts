@@ -8,7 +8,8 @@ import type { z } from 'zod';
 import { UsageError } from '../errors.ts';
 import { oneLine, show } from './messages.ts';
 import { applyOverride, type Override, parseOverride } from './override.ts';
-import { type Config, documentOf, documentSchema, resolveConfig } from './schema.ts';
+import { documentOf, resolveConfig } from './resolve.ts';
+import { type Config, documentSchema } from './schema.ts';
 
 export interface Overrides {
   /** `key=value` each, applied in order. */
