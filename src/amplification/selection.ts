@@ -30,6 +30,8 @@ export interface SelectionRule {
   readonly deviation: 'population' | 'sample';
   /** Whether a weight that never had a gradient counts in n of eq. (7), and of the standard error. */
   readonly countDeadWeights: boolean;
+  /** Of which tensors the layers here are made: `tensor`, of one each. Recorded; the sums are made of them before. */
+  readonly pooling: 'layer' | 'weight' | 'tensor';
   /** What becomes of the layers that are taken. */
   readonly response: Response;
 }

@@ -24,7 +24,7 @@ import {
   confusionsByFrequency,
   evaluate,
 } from '../training/evaluation.ts';
-import { formatCount, formatLoss, formatPercent } from './format.ts';
+import { formatCount, formatLoss, formatNumberOf, formatPercent } from './format.ts';
 import { formatTable } from './table.ts';
 
 type Weights = 'last' | 'best';
@@ -216,7 +216,8 @@ const SHOWN_CLASSES = 10;
 export function describeReport(report: EvaluationReport): string {
   const { run, model, dataset, synthetic, epoch, step, samples, accuracy, loss, classNames } = report;
   const { weights, images } = report;
-  const after = step > 0 ? `${epoch} epochs and ${step} steps` : `${epoch} epochs`;
+  const steps = step > 0 ? ` and ${formatNumberOf(step, 'step')}` : '';
+  const after = `${formatNumberOf(epoch, 'epoch')}${steps}`;
   const data = `${dataset}${synthetic ? ' (synthetic data)' : ''}`;
   const head = [
     `${run}: ${model} after ${after}${weights === 'best' ? ' (best on validation)' : ''}, ${formatCount(samples)} ${images} images of ${data}`,

@@ -90,7 +90,7 @@ describe('a run on ten classes', () => {
       metrics(runOf('cifar10')).validationLoss,
     ]);
     expect(describeReport({ ...held, run: 'a', weights: 'best', epoch: 1 }).split('\n')[0]).toBe(
-      'a: resnet8 after 1 epochs (best on validation), 13 validation images of cifar10 (synthetic data)',
+      'a: resnet8 after 1 epoch (best on validation), 13 validation images of cifar10 (synthetic data)',
     );
     // A class of about a tenth of the images has one or two of them.
     for (const { samples } of held.classes) expect([1, 2]).toContain(samples);
