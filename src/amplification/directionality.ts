@@ -56,16 +56,19 @@ export function addSums(a: DirectionSums, b: DirectionSums): DirectionSums {
 
 export type Measure = 'G' | 'Gprime';
 
+/** n of eq. (7); `countDeadWeights`: whether it counts weights with A_i = 0. */
+export const countedWeights = ({ size, dead }: DirectionSums, countDeadWeights: boolean): number =>
+  countDeadWeights ? size : size - dead;
+
 /**
  * Eq. (4): G = sum |S_i| / sum A_i, eq. (7): G' = (1/n) sum |S_i| / A_i; both in [0, 1], and 0 without gradients.
- *
- * @param countDeadWeights whether n counts weights with A_i = 0.
  */
 export function directionality(
-  { netSum, totalSum, ratioSum, size, dead }: DirectionSums,
+  sums: DirectionSums,
   { countDeadWeights = true } = {},
 ): Record<Measure, number> {
-  const n = countDeadWeights ? size : size - dead;
+  const { netSum, totalSum, ratioSum } = sums;
+  const n = countedWeights(sums, countDeadWeights);
   return { G: totalSum === 0 ? 0 : netSum / totalSum, Gprime: n === 0 ? 0 : ratioSum / n };
 }
 

@@ -3,6 +3,7 @@
 
 import { draw, Stream } from '../random.ts';
 import {
+  countedWeights,
   type DirectionSums,
   directionality,
   type Measure,
@@ -27,8 +28,10 @@ export interface SelectionRule {
   readonly score: 'value' | 'significance';
   /** The deviation that z divides by: of the layers as a population (divide by L) or as a sample (L - 1). */
   readonly deviation: 'population' | 'sample';
-  /** Whether a weight that never had a gradient counts in n of eq. (7). */
+  /** Whether a weight that never had a gradient counts in n of eq. (7), and of the standard error. */
   readonly countDeadWeights: boolean;
+  /** Of which tensors the layers here are made: `tensor`, of one each. Recorded; the sums are made of them before. */
+  readonly pooling: 'layer' | 'weight' | 'tensor';
   /** What becomes of the layers that are taken. */
   readonly response: Response;
 }
@@ -48,7 +51,7 @@ export interface LayerSelection {
   readonly Gprime: number;
   /** Of the rule's measure and score. */
   readonly z: number;
-  /** Of G under noise. */
+  /** Of G under noise, from the weights that count. */
   readonly standardError: number;
   readonly chosen: boolean;
   /** What it is multiplied by until the next selection: 1 where it is not chosen, 0 where it is frozen. */
@@ -105,7 +108,10 @@ export function select(
   const { epoch, iterations } = context;
   const floor = noiseFloor(iterations);
   const ratios = layers.map(({ sums }) => directionality(sums, { countDeadWeights }));
-  const errors = layers.map(({ sums }) => standardError(iterations, sums.size));
+  // Of a layer without any gradient as of a single weight: finite.
+  const errors = layers.map(({ sums }) =>
+    standardError(iterations, Math.max(1, countedWeights(sums, countDeadWeights))),
+  );
   const values = ratios.map((ratio) => ratio[rule.measure]);
   const scores =
     rule.score === 'value' ? values : values.map((value, index) => (value - floor) / errors[index]);

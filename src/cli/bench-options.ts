@@ -5,6 +5,7 @@ import type { Measured } from '../../bench/measured.ts';
 import { LARGEST_WIDTH } from '../config/schema.ts';
 import { modelNames } from '../models/index.ts';
 import { choice, collect, positiveNumber, wholeNumber } from './arguments.ts';
+import { formatNumberOf } from './format.ts';
 
 export interface OutputOptions {
   readonly json?: boolean;
@@ -82,8 +83,8 @@ export function describeMeasured({
   threads,
 }: Measured): string {
   const scaled = width === 1 ? '' : `, width ${width}`;
-  const group = `${workers} worker${workers > 1 ? 's' : ''} (${[...new Set(devices)].join(', ')})`;
-  return `${model}${scaled}, batch ${batch}, ${precision}, ${group} of ${threads} thread${threads > 1 ? 's' : ''}`;
+  const group = `${formatNumberOf(workers, 'worker')} (${[...new Set(devices)].join(', ')})`;
+  return `${model}${scaled}, batch ${batch}, ${precision}, ${group} of ${formatNumberOf(threads, 'thread')}`;
 }
 
 /** What a result is called, as part of a file's name. */

@@ -12,7 +12,7 @@ import {
   reportProgress,
   tell,
 } from './bench-options.ts';
-import { formatBytes, formatCount, formatPercent } from './format.ts';
+import { formatBytes, formatCount, formatNumberOf, formatPercent } from './format.ts';
 import { type Column, formatTable } from './table.ts';
 
 export function benchUpdateCommand(): Command {
@@ -53,7 +53,7 @@ function describeUpdate(result: UpdateResult): string {
     '100.0%',
   ];
   return [
-    `Update of ${formatCount(parameters)} parameters${model ? ` (${model})` : ''}, ${workers} worker${workers > 1 ? 's' : ''}` +
+    `Update of ${formatCount(parameters)} parameters${model ? ` (${model})` : ''}, ${formatNumberOf(workers, 'worker')}` +
       `${analysis ? ', with the accumulators of an analysis' : ''}: ${formatBytes(traffic)} read and written.`,
     `Median of n = ${n} samples of a tenth of a second or more, in turn; a barrier behind each pass.`,
     '',

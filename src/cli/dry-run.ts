@@ -5,23 +5,24 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { FROZEN } from '../amplification/freezing.ts';
 import { configDocument } from '../config/load.ts';
-import { type Config, documentOf } from '../config/schema.ts';
+import { documentOf } from '../config/resolve.ts';
+import type { AmplificationSettings, Config } from '../config/schema.ts';
 import type { Seeds } from '../config/seeds.ts';
 import { readCifar } from '../data/cifar.ts';
 import { describeLayout } from '../data/layout.ts';
 import { largestPass, stepCount } from '../data/sampling.ts';
 import { chooseEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
-import { candidatesOf } from '../models/candidates.ts';
+import { candidateNoun, candidatesOf } from '../models/candidates.ts';
 import { buildModel } from '../models/index.ts';
 import { estimatePassBytes, summarise, trainingFlops } from '../models/summary.ts';
-import { outline } from '../parallel/coordinator.ts';
+import { outline } from '../parallel/outline.ts';
 import { checkSizes, trainedImages } from '../parallel/sizes.ts';
 import { storeBytes } from '../parallel/store.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import type { EpochPhase } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
-import { formatBytes, formatCount, formatMacs } from './format.ts';
+import { formatBytes, formatCount, formatMacs, formatNumberOf } from './format.ts';
 import { paint } from './paint.ts';
 import { formatTable } from './table.ts';
 import { axis, epochColumns, isActing, PHASE_BLOCKS, shownPhases, timeline } from './timeline.ts';
@@ -253,8 +254,8 @@ function describeSeeds(seeds: Seeds): string {
 }
 
 const describeCandidates = ({ candidates, config }: RunPlan) => {
-  const { pooling } = config.amplification as { pooling: string };
-  return `${candidates} ${pooling === 'tensor' ? 'tensors' : 'layers'}`;
+  const { pooling } = config.amplification as AmplificationSettings;
+  return formatNumberOf(candidates ?? 0, candidateNoun(pooling));
 };
 
 /** `0.1`; `0.4 to 0.2`; `0.3 to 0.4 to 0.2` where the rate rises and falls. */

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
@@ -14,7 +15,7 @@ import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { checkEvaluationSize } from '../parallel/sizes.ts';
-import { type Checkpoint, readCheckpoint } from '../training/checkpoint.ts';
+import { type Checkpoint, readCheckpoint, trainedOn } from '../training/checkpoint.ts';
 import {
   type ClassAccuracy,
   type Confusion,
@@ -23,7 +24,7 @@ import {
   confusionsByFrequency,
   evaluate,
 } from '../training/evaluation.ts';
-import { formatCount, formatLoss, formatPercent } from './format.ts';
+import { formatCount, formatLoss, formatNumberOf, formatPercent } from './format.ts';
 import { formatTable } from './table.ts';
 
 type Weights = 'last' | 'best';
@@ -67,7 +68,7 @@ export function evaluateCommand(): Command {
   return new Command('evaluate')
     .description("test a run's weights: accuracy, by class too, and what is taken for what")
     .argument('<run>', 'the folder of a run, for example runs/quickstart/amplified')
-    .option('--data <folder>', "the data set's folder (default: the run's own)")
+    .option('--data <folder>', "the data set's folder (default: the run's own); normalised as the run's")
     .option('--best', 'the weights of the best validation epoch in place of the last')
     .option('--validation', 'the images that the run held out in place of the test images')
     .option('--json', 'print JSON')
@@ -109,6 +110,11 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   const dataset = await readCifar(config.dataset, dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
   if (images === 'validation') {
+    if (!isDeepStrictEqual(trainedOn(dataset), checkpoint.trainedOn)) {
+      throw new UsageError(
+        `--validation: expected the images that ${run} was trained on, and so those that it held out, got another training split in ${dataDir}; name the run's own folder with --data`,
+      );
+    }
     checkValidation(config, { size: dataset.train.size, classes: dataset.classes, dataDir });
   }
   const { validation, seeds } = config;
@@ -118,7 +124,7 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   checkEvaluationSize(config, engine.name, graph);
   const replica = engine.createReplica({
     graph,
-    normalisation: dataset.normalisation,
+    normalisation: checkpoint.trainedOn.normalisation,
     parameters: weights,
     gradient: new Float32Array(graph.parameterLength),
     statistics,
@@ -210,7 +216,8 @@ const SHOWN_CLASSES = 10;
 export function describeReport(report: EvaluationReport): string {
   const { run, model, dataset, synthetic, epoch, step, samples, accuracy, loss, classNames } = report;
   const { weights, images } = report;
-  const after = step > 0 ? `${epoch} epochs and ${step} steps` : `${epoch} epochs`;
+  const steps = step > 0 ? ` and ${formatNumberOf(step, 'step')}` : '';
+  const after = `${formatNumberOf(epoch, 'epoch')}${steps}`;
   const data = `${dataset}${synthetic ? ' (synthetic data)' : ''}`;
   const head = [
     `${run}: ${model} after ${after}${weights === 'best' ? ' (best on validation)' : ''}, ${formatCount(samples)} ${images} images of ${data}`,

@@ -15,6 +15,11 @@ export function formatCount(count: number): string {
   return count.toLocaleString('en-US', { maximumFractionDigits: 0 });
 }
 
+/** `1 epoch`, `12 epochs`. */
+export function formatNumberOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** `56.7%` of a fraction; `-` where there is none. */
 export function formatPercent(fraction: number | null, digits = 1): string {
   return fraction === null || Number.isNaN(fraction) ? '-' : `${(100 * fraction).toFixed(digits)}%`;
@@ -36,9 +41,10 @@ export function formatMacs(macs: number): string {
   return macs >= 1e8 ? `${(macs / 1e9).toFixed(3)} G` : `${(macs / 1e6).toFixed(2)} M`;
 }
 
-/** `15.6 GiB`, `512 MiB`. */
+/** `15.6 GiB`, `512 MiB`, `83 KiB`. */
 export function formatBytes(bytes: number): string {
-  return bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+  if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(0)} MiB` : `${(bytes / 2 ** 10).toFixed(0)} KiB`;
 }
 
 /** `0.1`, `0.09944`: four digits of a rate that a curve gives. */

@@ -3,6 +3,7 @@
 
 import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
+import { candidateNoun } from '../models/candidates.ts';
 import type { EpochLine, EpochPhase, Progress, RunOutline } from '../training/reporter.ts';
 import { formatLearningRate, formatLoss, formatPercent } from './format.ts';
 import { cut, PHASE_COLOURS, type Span, widthOf } from './paint.ts';
@@ -217,7 +218,10 @@ function layerLines(state: LiveState, width: number, most: number): readonly Lin
       break;
     }
   }
-  return lines.map((line, index) => [index === 0 ? label('layers') : blanks(LABEL_WIDTH), ...line]);
+  return lines.map((line, index) => [
+    index === 0 ? label(`${candidateNoun(selection.pooling)}s`) : blanks(LABEL_WIDTH),
+    ...line,
+  ]);
 }
 
 function progressLines(progress: Progress | undefined, plot: number, width: number): readonly Line[] {

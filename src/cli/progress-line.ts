@@ -2,8 +2,16 @@
 
 import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
+import { candidateNoun } from '../models/candidates.ts';
 import type { EpochLine, Progress, RunOutline } from '../training/reporter.ts';
-import { formatDuration, formatLearningRate, formatLoss, formatPercent, formatRate } from './format.ts';
+import {
+  formatDuration,
+  formatLearningRate,
+  formatLoss,
+  formatNumberOf,
+  formatPercent,
+  formatRate,
+} from './format.ts';
 import { PHASE_COLOURS, type Span } from './paint.ts';
 
 export interface Part extends Span {
@@ -64,15 +72,15 @@ export function epochParts(line: EpochLine, aligned: boolean): readonly Part[] {
     { text: `${formatRate(imagesPerSecond)} images/s`, importance: 0 },
   ];
   if (skippedSteps > 0) {
-    parts.push({ text: `skipped ${skippedSteps} steps`, importance: 6, style: 'yellow' });
+    parts.push({ text: `skipped ${formatNumberOf(skippedSteps, 'step')}`, importance: 6, style: 'yellow' });
   }
   return parts;
 }
 
 export function describeSelection(selection: Selection): string {
-  const { epoch, layers, degenerate } = selection;
+  const { epoch, layers, pooling, degenerate } = selection;
   const chosen = chosenNames(selection);
-  const head = `epoch ${epoch} analysis: ${chosen.length} of ${layers.length} layers chosen${describeRule(selection)}${responseNote(selection)}`;
+  const head = `epoch ${epoch} analysis: ${chosen.length} of ${formatNumberOf(layers.length, candidateNoun(pooling))} chosen${describeRule(selection)}${responseNote(selection)}`;
   if (degenerate) return `${head} (no z-scores: ${degenerate})`;
   return chosen.length === 0 ? head : `${head}: ${chosen.join(' ')}`;
 }

@@ -3,6 +3,7 @@
 
 import type { Selection } from '../amplification/selection.ts';
 import type { EpochLine, Progress, Reporter, RunOutline } from '../training/reporter.ts';
+import { formatNumberOf } from './format.ts';
 import { LiveReporter } from './live-reporter.ts';
 import { SMALLEST } from './live-view.ts';
 import { paint } from './paint.ts';
@@ -134,5 +135,5 @@ class PlainReporter implements Reporter {
 /** `run first: resnet8, cifar10, 2 × cpu, batch 64, 12 epochs`. */
 function describeOutline(outline: RunOutline): string {
   const [name, ...words] = outlineWords(outline);
-  return `run ${name}: ${[...words, `${outline.epochs.length} epochs`].join(', ')}`;
+  return `run ${name}: ${[...words, formatNumberOf(outline.epochs.length, 'epoch')].join(', ')}`;
 }

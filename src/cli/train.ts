@@ -9,7 +9,7 @@ import type { Config } from '../config/schema.ts';
 import type { TrainResult } from '../parallel/coordinator.ts';
 import type { RunSummary } from '../training/metrics.ts';
 import { collect } from './arguments.ts';
-import { formatDuration, formatPercent } from './format.ts';
+import { formatDuration, formatNumberOf, formatPercent } from './format.ts';
 import { createReporter } from './progress.ts';
 
 interface TrainCommandOptions {
@@ -119,7 +119,9 @@ export function freeFolder(folder: string): string {
 
 function describeSummary(summary: RunSummary, directory: string): string {
   const { epochs, finalTestAccuracy, best, seconds, stopped, synthetic } = summary;
-  const end = stopped ? `stopped: ${epochs} complete epochs` : `done: ${epochs} epochs`;
+  const end = stopped
+    ? `stopped: ${formatNumberOf(epochs, 'complete epoch')}`
+    : `done: ${formatNumberOf(epochs, 'epoch')}`;
   const accuracy = best
     ? `, test accuracy ${formatPercent(finalTestAccuracy, 2)}, best ${formatPercent(best.testAccuracy, 2)} in epoch ${best.epoch} (chosen on ${best.chosenOn})`
     : '';

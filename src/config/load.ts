@@ -8,7 +8,8 @@ import type { z } from 'zod';
 import { UsageError } from '../errors.ts';
 import { oneLine, show } from './messages.ts';
 import { applyOverride, type Override, parseOverride } from './override.ts';
-import { type Config, documentOf, documentSchema, resolveConfig } from './schema.ts';
+import { documentOf, resolveConfig } from './resolve.ts';
+import { type Config, documentSchema } from './schema.ts';
 
 export interface Overrides {
   /** `key=value` each, applied in order. */
@@ -35,11 +36,12 @@ export function checkConfig(document: unknown, source: string, overrides: Overri
     const value = overrides.devices.split(',').map((device) => device.trim());
     apply('--devices', { path: ['devices'], value });
   }
-  const result = documentSchema.safeParse(edited);
-  if (result.success) return resolveConfig(result.data);
+  const result = documentSchema.safeParse(withoutNulls(edited));
+  // A misspelt key is one with null too.
+  const unknown = issuesOf(documentSchema.safeParse(edited)).filter(isUnknownKey);
+  if (result.success && unknown.length === 0) return resolveConfig(result.data);
 
-  const issues = result.error.issues.flatMap((issue) => flatten(issue));
-  issues.sort((a, b) => urgency(a) - urgency(b));
+  const issues = [...unknown, ...issuesOf(result).filter((issue) => !isUnknownKey(issue))];
   const [first] = issues;
   const path = first.path.map(String);
   const origin = origins.findLast((origin) => overlaps(origin.path, keyOf(first)));
@@ -50,6 +52,14 @@ export function checkConfig(document: unknown, source: string, overrides: Overri
   const more = count > 1 ? ` (and ${count - 1} more)` : '';
   const parts = [origin?.option ?? source, ...(path.length > 0 ? [path.join('.')] : []), first.message];
   throw new UsageError(oneLine(parts.join(': ')) + more);
+}
+
+/** A key with null is one that is not there: so a base's, or a file's, can be switched off. */
+function withoutNulls(value: unknown, above: readonly unknown[] = []): unknown {
+  // A YAML anchor may refer to the map that it stands in.
+  if (!isMap(value) || above.includes(value)) return value;
+  const entries = Object.entries(value).filter(([, inner]) => inner !== null);
+  return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner, [...above, value])]));
 }
 
 /** YAML of a config as a user would write it, every default included; loading it gives the same config. */
@@ -80,19 +90,21 @@ const mistakes: Record<string, string> = {
 
 /**
  * A document on top of the one that its key `extends` names, a path relative to the file: maps are merged key by key,
- * anything else is replaced.
+ * anything else is replaced. The name of that one's run is not taken over.
  */
-function readExtended(file: string, above: readonly string[] = []): unknown {
+function readExtended(file: string, above: readonly string[] = []): Record<string, unknown> {
   const path = resolve(file);
   if (above.includes(path)) {
     throw new UsageError(oneLine(`${file}: extends: expected another file, got one that extends this one`));
   }
   const { extends: base, ...document } = readDocument(file) as Record<string, unknown>;
-  if (base === undefined) return document;
+  if (base === undefined || base === null) return document;
   if (typeof base !== 'string') {
     throw new UsageError(oneLine(`${file}: extends: expected the path of a config, got ${show(base)}`));
   }
-  return merge(readExtended(join(dirname(file), base), [...above, path]), document);
+  // Each file is a run of its own: with the name of another it would go to that one's folder.
+  const { name: _, ...inherited } = readExtended(join(dirname(file), base), [...above, path]);
+  return merge(inherited, document) as Record<string, unknown>;
 }
 
 function merge(base: unknown, document: unknown): unknown {
@@ -157,8 +169,10 @@ function flatten(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
   return inside.flatMap((nested) => flatten({ ...nested, path: [...issue.path, ...nested.path] }));
 }
 
-/** Unknown keys first: a misspelt key is why another is missing. */
-const urgency = (issue: z.core.$ZodIssue) => (issue.code === 'unrecognized_keys' ? 0 : 1);
+const issuesOf = ({ error }: z.ZodSafeParseResult<unknown>) => error?.issues.flatMap(flatten) ?? [];
+
+/** They are told first: a misspelt key is why another is missing. */
+const isUnknownKey = (issue: z.core.$ZodIssue) => issue.code === 'unrecognized_keys';
 
 /** Where a problem lies: of an unknown key its own place. */
 function keyOf(issue: z.core.$ZodIssue): readonly string[] {

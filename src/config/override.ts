@@ -59,7 +59,7 @@ function assign(current: unknown, path: readonly string[], depth: number, value:
 /** The map or list that holds `path[depth]`: an empty one where there is none yet. */
 function containerFor(current: unknown, path: readonly string[], depth: number): object {
   if (typeof current === 'object' && current !== null) return current;
-  if (current === undefined) return /^\d+$/.test(path[depth]) ? [] : {};
+  if (current === undefined || current === null) return /^\d+$/.test(path[depth]) ? [] : {};
   if (depth === 1 && path[0] === 'model' && typeof current === 'string') return { name: current };
   const place = path.slice(0, depth).join('.');
   const remedy = `set ${place} as a whole first`;

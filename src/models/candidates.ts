@@ -20,6 +20,10 @@ export interface Candidate {
   readonly measured: readonly Parameter[];
 }
 
+/** What a candidate is. */
+export const candidateNoun = (pooling: CandidateOptions['pooling']): 'layer' | 'tensor' =>
+  pooling === 'tensor' ? 'tensor' : 'layer';
+
 /** What candidates are multiplied by, by their names; where there is none, 1. */
 export type LayerFactors = ReadonlyMap<string, number>;
 

@@ -3,28 +3,27 @@
 
 import { readFileSync } from 'node:fs';
 import { addSums } from '../amplification/directionality.ts';
-import { type EpochPlan, lastEpoch, planEpoch } from '../amplification/phases.ts';
-import { PARTICIPLES } from '../amplification/response.ts';
+import { lastEpoch } from '../amplification/phases.ts';
 import { type Selection, type SelectionContext, select } from '../amplification/selection.ts';
 import { configDocument } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { EvaluatedPart } from '../data/partition.ts';
-import { stepCount } from '../data/sampling.ts';
 import { chooseEngine } from '../engines/index.ts';
 import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
-import { writeCheckpoint } from '../training/checkpoint.ts';
-import { learningRateOf } from '../training/learning-rate.ts';
+import { trainedOn, writeCheckpoint } from '../training/checkpoint.ts';
 import { bestEpoch, type EpochMetrics, type RunSummary } from '../training/metrics.ts';
-import type { EpochPhase, Reporter, RunOutline } from '../training/reporter.ts';
+import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { createControlBuffers } from './control.ts';
+import { checkEpoch, DivergedError } from './divergence.ts';
+import { firstRateOf, outline, phaseOf, planOf } from './outline.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { checkSizes, type TrainingSize, trainedImages } from './sizes.ts';
+import { checkSizes, trainedImages } from './sizes.ts';
 import { averageStatistics, createStore, type ParameterStore } from './store.ts';
 import type { Trainer } from './trainer.ts';
 import { WorkerGroup } from './worker-group.ts';
@@ -41,11 +40,6 @@ export interface TrainOptions {
 export interface TrainResult {
   readonly summary: RunSummary;
   readonly selections: readonly Selection[];
-}
-
-/** Training left the numbers that a float32 can hold: a fault of the settings, not of the machine. */
-export class DivergedError extends Error {
-  override readonly name = 'DivergedError';
 }
 
 /** What does not change while a run lasts. */
@@ -161,7 +155,7 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const { config, dataset, store, workers, directory, reporter, meter, signal } = run;
   const started = performance.now();
   const epoch = state.history.length + 1;
-  const plan = planEpoch(config.schedule, reselection(config), epoch);
+  const plan = planOf(config, epoch);
   if (!plan.acts) state.factors = new Map();
   if (plan.entersPhase && config.resetMomentum) store.velocity.fill(0);
   const { analysed } = plan;
@@ -175,7 +169,7 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const trainingSeconds = secondsSince(started);
   const [{ iterations, skipped, stopped, diverged }] = trained;
   state.stepsIntoEpoch = iterations + skipped;
-  if (diverged) throw divergedIn(epoch, state.stepsIntoEpoch);
+  if (diverged) throw new DivergedError(`epoch ${epoch}, up to step ${state.stepsIntoEpoch}`);
   if (stopped) return;
 
   const evaluate = (part: EvaluatedPart) =>
@@ -222,8 +216,8 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const imagesPerSecond = trainedImages(config, dataset) / trainingSeconds;
   directory.appendEpoch(metrics, { epoch, seconds, imagesPerSecond });
   reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, seconds, imagesPerSecond });
-  const unmeasured = testLoss === null || (config.validation > 0 && validationLoss === null);
-  if (iterations === 0 || unmeasured) throw divergedIn(epoch, skipped);
+  const losses = config.validation > 0 ? [validationLoss, testLoss] : [testLoss];
+  checkEpoch(epoch, { iterations, skipped }, losses);
 }
 
 /** Ranks the candidates by what the workers' shards sum up to. */
@@ -246,10 +240,15 @@ export async function measureCandidates(workers: WorkerGroup, candidates: readon
 }
 
 /** Writes the trained numbers as they are now. */
-async function keep({ config, store, directory }: Run, state: RunState, file: string): Promise<void> {
+async function keep(
+  { config, dataset, store, directory }: Run,
+  state: RunState,
+  file: string,
+): Promise<void> {
   const { weights, velocity, statistics } = store;
   await writeCheckpoint(directory.file(file), {
     config: configDocument(config),
+    trainedOn: trainedOn(dataset),
     epoch: state.history.length,
     step: state.stepsIntoEpoch,
     weights,
@@ -286,43 +285,7 @@ async function finish(run: Run, state: RunState): Promise<RunSummary> {
   return summary;
 }
 
-/** @param dataset the part of it that matters, so that a run can be described without its data. */
-export function outline(config: Config, dataset: TrainingSize, name: string): RunOutline {
-  const { model, devices, batchSize, validation, schedule } = config;
-  const epochs = Array.from({ length: lastEpoch(schedule) }, (_, index) => {
-    const plan = planEpoch(schedule, reselection(config), index + 1);
-    const acts = plan.acts && changesLayers(config, plan.factor);
-    return { phase: phaseOf(config, plan, acts), learningRate: firstRateOf(config, dataset, plan) };
-  });
-  return { name, model: model.name, dataset: config.dataset, devices, batchSize, validation, epochs };
-}
-
 const secondsSince = (started: number) => (performance.now() - started) / 1000;
-
-const reselection = ({ amplification }: Config) =>
-  amplification === 'none' ? 'none' : amplification.reselect;
-
-/** The learning rate of an epoch's first step: what is shown and written for the epoch. */
-function firstRateOf(config: Config, dataset: TrainingSize, { epoch, learningRate }: EpochPlan): number {
-  const stepsPerEpoch = stepCount(trainedImages(config, dataset), config.batchSize * config.accumulate);
-  return learningRateOf(config, learningRate, { epoch, step: 0, stepsPerEpoch });
-}
-
-function phaseOf({ amplification }: Config, { analysed }: EpochPlan, acts: boolean): EpochPhase {
-  if (analysed) return 'analysis';
-  return acts && amplification !== 'none' ? PARTICIPLES[amplification.response] : 'plain';
-}
-
-/** Whether a choice in a phase of this factor can change anything. */
-const changesLayers = ({ amplification }: Config, factor: number): boolean =>
-  factor !== 1 || (amplification !== 'none' && amplification.response === 'freeze');
-
-function divergedIn(epoch: number, step: number): DivergedError {
-  return new DivergedError(
-    `training diverged: expected finite gradients and losses, got NaN or infinity in epoch ${epoch}, up to step ${step}; ` +
-      'lower the learning rate or the amplification factor',
-  );
-}
 
 /** Mean loss and accuracy over the samples of all workers; null where there are none, or the loss is not finite. */
 function means(parts: readonly { lossSum: number; correct: number; samples: number }[]) {

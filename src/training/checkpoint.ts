@@ -1,16 +1,32 @@
-// The trained numbers of a run in one file: weights, momentum and running statistics, with the config they belong to.
+// The trained numbers of a run in one file: weights, momentum and running statistics, with the config and the training
+// split they belong to.
 
+import { createHash } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Packr } from 'msgpackr';
+import type { Dataset, Normalisation } from '../data/dataset.ts';
 
 const FORMAT = 'gradamp-checkpoint';
+
+/** The training split that the weights have learnt from. */
+export interface TrainedOn {
+  /** What images are shifted and scaled by before these weights see them. */
+  readonly normalisation: Normalisation;
+  /** SHA-256 of the labels in their order, as hexadecimal digits. */
+  readonly labels: string;
+}
+
+export function trainedOn({ train, normalisation }: Dataset): TrainedOn {
+  return { normalisation, labels: createHash('sha256').update(train.labels).digest('hex') };
+}
 
 export interface Checkpoint {
   readonly format: typeof FORMAT;
   readonly version: 1;
   /** YAML of the resolved config. */
   readonly config: string;
+  readonly trainedOn: TrainedOn;
   /** Complete epochs. */
   readonly epoch: number;
   /** Steps taken in the epoch after those. */

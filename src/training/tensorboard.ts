@@ -3,6 +3,7 @@
 
 import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
+import { candidateNoun } from '../models/candidates.ts';
 import type { Summary } from './event.ts';
 import { EventFile } from './event-file.ts';
 import type { EpochMetrics, EpochTimings } from './metrics.ts';
@@ -50,18 +51,19 @@ export function epochScalars(metrics: EpochMetrics, imagesPerSecond: number): re
 }
 
 /** Histograms over the candidate layers, without what is not finite, and a table of the chosen ones. */
-export function selectionSummaries({ layers, response, degenerate }: Selection): readonly Summary[] {
+export function selectionSummaries({ layers, pooling, response, degenerate }: Selection): readonly Summary[] {
   const histograms = (['z', 'G', 'Gprime'] as const).flatMap((name) => {
     const values = layers.map((layer) => layer[name]).filter(Number.isFinite);
     return values.length === 0 ? [] : [{ kind: 'histogram', tag: `layers/${name}`, values } as const];
   });
   const chosen = layers.filter((layer) => layer.chosen);
-  const title = `**${chosen.length} of ${layers.length}** layers chosen to be ${PARTICIPLES[response]}${degenerate ? ` (no z-scores: ${degenerate})` : ''}`;
+  const noun = candidateNoun(pooling);
+  const title = `**${chosen.length} of ${layers.length}** ${noun}s chosen to be ${PARTICIPLES[response]}${degenerate ? ` (no z-scores: ${degenerate})` : ''}`;
   const rows = chosen.map(
     ({ name, kind, z, G, Gprime, factor }) =>
       `| ${name} | ${kind} | ${z.toFixed(3)} | ${G.toFixed(4)} | ${Gprime.toFixed(4)} | ${factor.toFixed(3)} |`,
   );
-  const table = ['| layer | kind | z | G | Gprime | factor |', '|:--|:--|--:|--:|--:|--:|', ...rows];
+  const table = [`| ${noun} | kind | z | G | Gprime | factor |`, '|:--|:--|--:|--:|--:|--:|', ...rows];
   const text = chosen.length === 0 ? title : [title, '', ...table].join('\n');
   return [...histograms, { kind: 'text', tag: 'layers/chosen', text }];
 }

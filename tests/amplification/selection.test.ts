@@ -145,4 +145,25 @@ describe('what z is made of', () => {
     expect(ratios(true)).toEqual([0.2, 0.2, 0.2]);
     expect(ratios(false)).toEqual([0.2, 0.8 / 3, 0.4]);
   });
+
+  it('takes the standard error from the weights that count', () => {
+    // 100 iterations: floor 0.1, standard error 0.0755 / sqrt(n). 16, 4, 1 and 0 of 16 weights are alive; the ratios of
+    // the live ones are 0.2 each, so that without the dead ones all G' are 0.2, but that of the last, which is 0.
+    const layers = [16, 4, 1, 0].map((live, i) => ({
+      ...layersOf([0.2])[0],
+      name: `layer${i}`,
+      sums: { netSum: 0.2 * live, totalSum: live, ratioSum: 0.2 * live, size: 16, dead: 16 - live },
+    }));
+    const measured = (countDeadWeights: boolean) => {
+      const rule = { ...DEFAULT_RULE, measure: 'Gprime', score: 'significance', countDeadWeights } as const;
+      return select(rule, layers, CONTEXT).layers;
+    };
+    const errors = (countDeadWeights: boolean) =>
+      measured(countDeadWeights).map(({ standardError }) => Number(standardError.toFixed(6)));
+    expect(errors(true)).toEqual([0.018875, 0.018875, 0.018875, 0.018875]);
+    expect(errors(false)).toEqual([0.018875, 0.03775, 0.0755, 0.0755]);
+    // (0.2 - 0.1) / SE is 400/75.5 times 1, 1/2, 1/4, and -1/4 where G' is 0.
+    const { z } = zScores([4, 2, 1, -1]);
+    for (const [i, layer] of measured(false).entries()) expect(layer.z).toBeCloseTo(z[i], 12);
+  });
 });

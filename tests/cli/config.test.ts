@@ -31,10 +31,16 @@ test('a phase is four values, and a range is a range', () => {
     items: { type: 'array', prefixItems: [{ type: 'integer', minimum: 1 }, {}, { type: 'boolean' }, {}] },
   });
   expect(configSchema().properties?.momentum).toMatchObject({
-    default: 0.9,
-    minimum: 0,
-    exclusiveMaximum: 1,
+    anyOf: [{ default: 0.9, minimum: 0, exclusiveMaximum: 1 }, { type: 'null' }],
   });
+});
+
+test('what may be left out may be null, in maps too, and nothing else', () => {
+  const { properties } = configSchema();
+  expect(properties?.lars).toMatchObject({
+    anyOf: [{ properties: { trust: { anyOf: [{ type: 'number' }, { type: 'null' }] } } }, { type: 'null' }],
+  });
+  expect(properties?.dataset).toEqual({ type: 'string', enum: ['cifar10', 'cifar100'] });
 });
 
 test('the command prints it', () => {

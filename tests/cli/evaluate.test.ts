@@ -1,7 +1,16 @@
 // `gradamp evaluate`: the numbers of the run again, to the bit, and what they are made of.
 
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -81,7 +90,7 @@ describe('a run on ten classes', () => {
       metrics(runOf('cifar10')).validationLoss,
     ]);
     expect(describeReport({ ...held, run: 'a', weights: 'best', epoch: 1 }).split('\n')[0]).toBe(
-      'a: resnet8 after 1 epochs (best on validation), 13 validation images of cifar10 (synthetic data)',
+      'a: resnet8 after 1 epoch (best on validation), 13 validation images of cifar10 (synthetic data)',
     );
     // A class of about a tenth of the images has one or two of them.
     for (const { samples } of held.classes) expect([1, 2]).toContain(samples);
@@ -109,6 +118,42 @@ describe('a run on ten classes', () => {
     const again = await evaluateRun(runOf('cifar10'), { data: bare });
     expect(again.classNames).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     expect(again.accuracy).toBe(report.accuracy);
+  });
+
+  describe('on a set with other training images', () => {
+    const other = join(folder, 'other');
+    beforeAll(() => {
+      cpSync(dataOf('cifar10'), other, { recursive: true });
+      for (const file of readdirSync(other).filter((name) => name.startsWith('data_batch'))) {
+        const darker = readFileSync(join(other, file)).map((byte, i) => (i % 3073 === 0 ? byte : byte >> 1));
+        writeFileSync(join(other, file), darker);
+      }
+    });
+
+    test('normalises by the numbers of the split it was trained on', async () => {
+      const again = await evaluateRun(runOf('cifar10'), { data: other });
+      expect([again.accuracy, again.loss]).toEqual([report.accuracy, report.loss]);
+    });
+
+    test('refuses to take any of them for those held out, and finds them in a copy of its own', async () => {
+      const { status, stderr } = gradamp('evaluate', 'run-cifar10', '--validation', '--data', 'other');
+      expect([status, stderr]).toEqual([
+        2,
+        "gradamp: --validation: expected the images that run-cifar10 was trained on, and so those that it held out, got another training split in other; name the run's own folder with --data\n",
+      ]);
+      const copy = join(folder, 'copy');
+      cpSync(dataOf('cifar10'), copy, { recursive: true });
+      const held = await evaluateRun(runOf('cifar10'), { images: 'validation', data: copy });
+      expect(held.loss).toBe(metrics(runOf('cifar10')).validationLoss);
+      // The same pictures with two labels exchanged would be held out otherwise.
+      const batch = readFileSync(join(copy, 'data_batch_1.bin'));
+      const second = [1, 2, 3, 4, 5, 6, 7].find((image) => batch[3073 * image] !== batch[0]) ?? 0;
+      [batch[0], batch[3073 * second]] = [batch[3073 * second], batch[0]];
+      writeFileSync(join(copy, 'data_batch_1.bin'), batch);
+      await expect(evaluateRun(runOf('cifar10'), { images: 'validation', data: copy })).rejects.toThrow(
+        /^--validation: expected the images that .* got another training split/,
+      );
+    });
   });
 
   test('is told as a table, and as JSON', () => {

@@ -8,6 +8,7 @@ import {
   formatLearningRate,
   formatLoss,
   formatMacs,
+  formatNumberOf,
   formatPercent,
   formatRate,
 } from '../../src/cli/format.ts';
@@ -44,6 +45,12 @@ test('counts, shares, losses, rates and sizes', () => {
   expect([formatRate(12.34), formatRate(1234.5)]).toEqual(['12.3', '1235']);
   expect([formatMacs(555_422_720), formatMacs(12_500_000)]).toEqual(['0.555 G', '12.50 M']);
   expect([formatBytes(16 * 2 ** 30), formatBytes(2 ** 29)]).toEqual(['16.0 GiB', '512 MiB']);
+  expect([85_504, 2 ** 20, 0].map(formatBytes)).toEqual(['84 KiB', '1 MiB', '0 KiB']);
+  expect([0, 1, 12].map((count) => formatNumberOf(count, 'epoch'))).toEqual([
+    '0 epochs',
+    '1 epoch',
+    '12 epochs',
+  ]);
 });
 
 test('a table aligns its columns, rules off head and foot and leaves no blanks at line ends', () => {

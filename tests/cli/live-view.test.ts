@@ -79,6 +79,7 @@ function selection(candidates: number, chosen: number): Selection {
     ...rule,
     score: 'value',
     deviation: 'population',
+    pooling: 'layer',
     response: 'amplify',
     epoch: 51,
     iterations: 391,

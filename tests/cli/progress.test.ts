@@ -197,6 +197,8 @@ test('an analysis tells what becomes of the layers that it chose', () => {
   const line = (changes: object) => describeSelection({ ...selection, ...changes });
   const [first, second] = selection.layers;
   expect(line({})).toBe('epoch 5 analysis: 1 of 3 layers chosen by G, z > 1: conv1');
+  expect(line({ pooling: 'tensor' })).toBe('epoch 5 analysis: 1 of 3 tensors chosen by G, z > 1: conv1');
+  expect(line({ layers: [first] })).toBe('epoch 5 analysis: 1 of 1 layer chosen by G, z > 1: conv1');
   expect(line({ response: 'freeze', selection: 'inverted', case: 2 })).toBe(
     'epoch 5 analysis: 1 of 3 layers chosen by G, |z| > 1 (inverted), frozen: conv1',
   );

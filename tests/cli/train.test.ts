@@ -86,7 +86,7 @@ test('with --json standard output has the summary alone, and standard error the 
   expect(JSON.parse(run.stdout)).toEqual({ directory: 'runs/run', ...summary });
   expect(summary).toMatchObject({ epochs: 1, stopped: false });
   expect(run.stderr).toMatch(
-    /^run run: resnet8,.*\nepoch 1\/1 .*\ndone: 1 epochs in .*; files in runs\/run\n$/,
+    /^run run: resnet8,.*\nepoch 1\/1 .*\ndone: 1 epoch in .*; files in runs\/run\n$/,
   );
   expect(run.status).toBe(0);
   rmSync(folder, { recursive: true });

@@ -49,6 +49,29 @@ describe('extends', () => {
     expect(config.amplification).toBe('none');
   });
 
+  test('switches off with null what the other says', () => {
+    const base =
+      'extends: base.yaml\nclipNorm: 1\nlars: {}\namplification: { selection: random, ratio: 0.5 }\n';
+    write('optional.yaml', base);
+    const top = write('off.yaml', 'extends: optional.yaml\nlars: null\namplification: { ratio: null }\n');
+    const { amplification, clipNorm, ...config } = loadConfig(top);
+    expect(clipNorm).toBe(1);
+    expect(config).not.toHaveProperty('lars');
+    expect(amplification).toMatchObject({ selection: 'random', threshold: 0.7 });
+    expect(amplification).not.toHaveProperty('ratio');
+    expect(loadConfig(write('on.yaml', 'extends: off.yaml\nlars: { trust: 1 }\n')).lars?.trust).toBe(1);
+  });
+
+  test('leaves the name of the run to each file', () => {
+    const named = write('named.yaml', 'extends: base.yaml\nname: first\n');
+    expect(loadConfig(named).name).toBe('first');
+    const unnamed = write('unnamed.yaml', 'extends: named.yaml\nseed: 1\n');
+    expect(loadConfig(unnamed)).not.toHaveProperty('name');
+    expect(loadConfig(unnamed, { set: ['name=second'] }).name).toBe('second');
+    const again = write('again.yaml', 'extends: unnamed.yaml\nname: third\n');
+    expect(loadConfig(again)).toMatchObject({ name: 'third', seed: 1 });
+  });
+
   test('may go over several files, and the command line over all of them', () => {
     write('middle.yaml', 'extends: base.yaml\nseed: 3\nbatchSize: 64\n');
     const top = write('top.yaml', 'extends: middle.yaml\nseed: 4\n');

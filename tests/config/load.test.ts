@@ -217,6 +217,47 @@ describe('--set', () => {
   });
 });
 
+describe('null', () => {
+  const OPTIONAL = `
+threads: 2
+microBatch: 32
+clipNorm: 1
+lars: { trust: 0.02, epsilon: 0 }
+learningRate: { policy: cosine, peak: 0.4, warmup: 1, start: 0.1, final: 0.01 }
+amplification: { selection: random, ratio: 0.5, threshold: 2 }
+seeds: { order: 3 }
+dumpGradients: [1, 2]
+`;
+  const KEYS = [
+    ...['threads', 'microBatch', 'clipNorm', 'lars', 'learningRate.start', 'learningRate.final'],
+    ...['amplification.ratio', 'amplification.threshold', 'seeds.order', 'dumpGradients'],
+  ];
+  const curve = 'learningRate: { policy: cosine, peak: 0.4, warmup: 1 }\n';
+  const without = () => load(`${MINIMAL}${curve}amplification: { selection: random }\n`);
+
+  test('switches off what a file says', () => {
+    const off = load(MINIMAL + OPTIONAL, { set: KEYS.map((key) => `${key}=null`) });
+    expect(off).toStrictEqual(without());
+    expect(load(MINIMAL + OPTIONAL, { set: ['amplification=', 'learningRate=~'] })).toMatchObject({
+      amplification: { selection: 'threshold', threshold: 1.5 },
+      learningRate: 'phases',
+    });
+  });
+
+  test('is as good as nothing in a file', () => {
+    const nothing = 'lars:\nthreads: null\nseed:\nname: ~\nextends:\n';
+    expect(load(`${MINIMAL}${nothing}amplification: { ratio: null }\n`)).toStrictEqual(load(MINIMAL));
+    expect(load(`${MINIMAL}lars:\n`, { set: ['lars.trust=1'] }).lars).toEqual({ trust: 1, epsilon: 1e-8 });
+  });
+
+  test('cannot stand for what must be there, and a misspelt key is none to switch off', () => {
+    expect(complaint(MINIMAL, { set: ['dataset=null'] })).toBe(
+      '--set: dataset: expected cifar10 or cifar100, got nothing',
+    );
+    expect(complaint(MINIMAL, { set: ['larz=null'] })).toBe('--set: unknown key larz; did you mean lars?');
+  });
+});
+
 describe('one line says what is wrong with', () => {
   const phases = (text: string) => `model: resnet8\ndataset: cifar10\nschedule: ${text}\n`;
   const MODELS = 'vgg19, resnet18, resnet34, resnet50, resnet101, resnet8, resnet20';
@@ -266,9 +307,15 @@ describe('one line says what is wrong with', () => {
       'run.yaml: seed: expected a whole number from 0 to 4294967295, got 4294967296',
     ],
     [
-      'a key without a value',
-      'seed:',
-      'run.yaml: seed: expected a whole number from 0 to 4294967295, got an empty value',
+      'a list with an empty value',
+      'devices: [null]',
+      'run.yaml: devices.0: expected cpu or cuda:<n>, got an empty value',
+    ],
+    ['a misspelt key without a value', 'sede:', 'run.yaml: unknown key sede; did you mean seed?'],
+    [
+      'a misspelt key that is switched off, inside',
+      'amplification: { ratoi: null, threshold: 1 }',
+      'run.yaml: amplification: unknown key ratoi; did you mean ratio?',
     ],
     ['an unknown seed', 'seeds: { oder: 1 }', 'run.yaml: seeds: unknown key oder; did you mean order?'],
     [
@@ -367,6 +414,11 @@ describe('one line says what is wrong with', () => {
       'frozen gradients',
       'amplification: { response: freeze }',
       'run.yaml: amplification.apply: expected learning-rate with response freeze, got gradient; without a gradient, momentum and weight decay would still move a layer',
+    ],
+    [
+      'a re-selection that would measure amplified gradients',
+      'amplification: { reselect: 5, apply: backpropagated }',
+      'run.yaml: amplification.reselect: expected phase with apply backpropagated, got 5; a re-selection would measure gradients that hold the factors of the one before, and not raw ones',
     ],
     [
       'frozen backpropagation',

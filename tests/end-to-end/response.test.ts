@@ -37,7 +37,8 @@ async function run(name: string, epochs: number, amplification: Record<string, u
       [epochs, LEARNING_RATE, true, 3],
     ],
     amplification,
-    dumpGradients: [2 * STEPS_PER_EPOCH + 1, 3 * STEPS_PER_EPOCH],
+    // Of epoch 3, where there is one.
+    ...(epochs > 2 && { dumpGradients: [2 * STEPS_PER_EPOCH + 1, 3 * STEPS_PER_EPOCH] }),
   });
   const directory = join(folder, name);
   const { selections } = await train(config, { directory, reporter: silent });

@@ -31,6 +31,7 @@ export const DEFAULT_RULE: SelectionRule = {
   selection: 'threshold',
   score: 'value',
   deviation: 'population',
+  pooling: 'layer',
   countDeadWeights: true,
   response: 'amplify',
 };

@@ -29,6 +29,7 @@ export const selection: Selection = {
   selection: 'threshold',
   score: 'value',
   deviation: 'population',
+  pooling: 'layer',
   response: 'amplify',
   iterations: 20,
   noiseFloor: 0.22,

@@ -43,6 +43,12 @@ it('an analysis is three histograms over the candidate layers and a table of the
   ]);
 });
 
+it('an analysis of single tensors calls them so', () => {
+  expect(selectionSummaries({ ...selection, pooling: 'tensor' }).at(-1)).toMatchObject({
+    text: expect.stringMatching(/^\*\*1 of 3\*\* tensors chosen to be amplified\n\n\| tensor \| kind \|/),
+  });
+});
+
 it('an analysis that could choose nothing says why, and what is not finite is in no histogram', () => {
   const layers = selection.layers.map((layer) => ({ ...layer, z: 0, G: Number.NaN, chosen: false }));
   const summaries = selectionSummaries({
