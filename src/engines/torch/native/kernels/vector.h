@@ -8,11 +8,12 @@ namespace GRADAMP_ISA {
 
 namespace {
 
-/** May lie anywhere. */
-typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+/** `Unaligned` is what it is in memory. Templates forget its attributes: they take a `Vec`. */
+typedef float Vec __attribute__((vector_size(4 * LANES)));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-inline Vec load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
-inline void store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+inline Vec load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<Unaligned*>(to) = value; }
 
 /** Columns of a register tile: two vectors. */
 constexpr int COLUMNS = 2 * LANES;
