@@ -33,7 +33,6 @@ export interface Plan {
   readonly values: number;
   readonly classes: number;
   readonly layers: number;
-  readonly inputShape: readonly number[];
   readonly afterForward: readonly (readonly number[])[];
   readonly afterBackward: readonly (readonly number[])[];
   readonly afterEvaluation: readonly (readonly number[])[];
@@ -68,7 +67,6 @@ export function planOf(graph: Graph, { fuse }: { readonly fuse: boolean }): Plan
     values: graph.nodes.length,
     classes: graph.classes,
     layers: graph.layers.length,
-    inputShape: graph.nodes[0].shape,
     ...livenessOf(steps),
   };
 }

@@ -1,5 +1,5 @@
 // libtorch's memory on the host. A step asks for the same sizes as the one before it: large blocks that are freed are
-// kept for it, on huge pages, since page faults on fresh memory cost a third of a step's time.
+// kept for it, on huge pages, since page faults on fresh memory cost a good part of a step.
 
 #pragma once
 

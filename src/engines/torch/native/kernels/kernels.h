@@ -21,7 +21,6 @@ constexpr int LANES = 4;
 #endif
 
 struct Kernels {
-  const char* name;
   const BatchNormKernels* batchNorm;
   const MatrixKernels* matrix;
   const UpdateKernels* update;

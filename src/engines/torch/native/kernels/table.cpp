@@ -8,9 +8,6 @@ extern const UpdateKernels updateKernels;
 extern const WinogradKernels winogradKernels;
 
 extern const Kernels kernels = {
-#define STRING(x) #x
-#define NAME(x) STRING(x)
-    NAME(GRADAMP_ISA),
     &batchNormKernels,
     &matrixKernels,
     &updateKernels,
