@@ -5,6 +5,12 @@ import { isMainThread } from 'node:worker_threads';
 import { UsageError } from '../errors.ts';
 import type { Engine } from './engine.ts';
 import type { BackendName } from './tfjs/backend.ts';
+import {
+  DeviceReplica,
+  type DeviceSettings,
+  deviceIndex,
+  HostedReplica,
+} from './torch/device-replica.ts';
 import { checkNativeDevices } from './torch/devices.ts';
 import { describeProblem, inspectNative, isBuilt, loadAddon } from './torch/load.ts';
 import { TorchReplica } from './torch/replica.ts';
@@ -21,6 +27,10 @@ export interface EngineSettings {
   readonly devices: readonly string[];
   /** Of the engine torch, on cpu: threads of one worker's operations. */
   readonly threads?: number;
+  /** On GPUs; float32 by default. */
+  readonly precision?: DeviceSettings['precision'];
+  /** On GPUs: whether steps are recorded as CUDA graphs; `auto` by default. */
+  readonly cudaGraph?: DeviceSettings['cudaGraph'];
   /**
    * Refuses what cannot promise that the same calls give the same bits again, on the same machine, devices and threads;
    * false by default. torch on cpu and the backends wasm and cpu promise it always: sums are made in a fixed order.
@@ -113,12 +123,14 @@ export async function createEngine({
     settings.engine === 'torch' && !isMainThread
       ? 'torch'
       : chooseEngine({ ...settings, devices: [device] }).engine;
-  if (engine === 'torch') return createTorchEngine(device, settings.threads);
+  if (engine === 'torch') {
+    return device === 'cpu' ? createTorchEngine(settings.threads) : createCudaEngine(device, settings);
+  }
   const { createTfjsEngine } = await import('./tfjs/engine.ts');
   return createTfjsEngine(settings.backend, device);
 }
 
-function createTorchEngine(device: string, threads = availableParallelism()): Engine {
+function createTorchEngine(threads = availableParallelism()): Engine {
   const addon = loadAddon();
   addon.setThreads(threads);
   const { libtorch, instructionSet } = addon.build;
@@ -126,6 +138,37 @@ function createTorchEngine(device: string, threads = availableParallelism()): En
     name: 'torch',
     description: `libtorch ${libtorch}, ${instructionSet}, ${threads} ${threads === 1 ? 'thread' : 'threads'} a worker`,
     updateKernels: addon,
-    createReplica: (options) => new TorchReplica(addon, { ...options, device }),
+    createReplica: (options) => new TorchReplica(addon, { ...options, device: 'cpu' }),
+  };
+}
+
+function createCudaEngine(
+  device: string,
+  {
+    precision = 'float32',
+    cudaGraph = 'auto',
+    deterministic = false,
+  }: Pick<EngineSettings, 'precision' | 'cudaGraph' | 'deterministic'>,
+): Engine {
+  const addon = loadAddon();
+  // The host's part is small, and the machine may have more GPUs than it has processors to spare.
+  addon.setThreads(1);
+  const { configureCuda, cudaDevices, deviceMemory, makeGroupId, build } = addon;
+  if (!configureCuda || !cudaDevices || !deviceMemory) {
+    throw new UsageError(
+      `devices: expected cpu, as the addon was built without CUDA, got ${device}; use devices: [cpu]`,
+    );
+  }
+  configureCuda({ tf32: precision === 'tf32', deterministic });
+  const settings = { device, precision, cudaGraph };
+  const { name } = cudaDevices()[deviceIndex(device)];
+  return {
+    name: 'torch',
+    description: `libtorch ${build.libtorch}, CUDA ${build.cuda}, ${name}, ${precision}`,
+    updateKernels: addon,
+    createReplica: (options) => new HostedReplica(addon, options, settings),
+    createResidentReplica: (options) => new DeviceReplica(addon, options, settings),
+    makeGroupId,
+    peakDeviceBytes: () => deviceMemory(deviceIndex(device)).reservedPeak,
   };
 }
