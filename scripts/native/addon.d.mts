@@ -4,12 +4,16 @@ export interface BuildInfo {
   readonly libtorch: {
     readonly version: string;
     readonly from: 'LIBTORCH' | 'python' | 'system';
-    /** The file that holds ATen. */
+    /** The file that holds ATen; of a relocatable build its name alone. */
     readonly library: string;
   };
+  /** Whether its libraries are those of `LD_LIBRARY_PATH`. */
+  readonly relocatable?: boolean;
   readonly compiler: string;
-  /** Whether that libtorch has kernels for GPUs. */
-  readonly cuda: boolean;
+  /** The version of CUDA that it was built with; null where it is for processors alone. */
+  readonly cuda: string | null;
+  /** Why it is. */
+  readonly cudaProblem: string | null;
   readonly instructionSets: readonly string[];
   /** SHA-256 of the addon's sources. */
   readonly sources: string;

@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -61,11 +61,19 @@ export function inspectAddon(folder, { sources = SOURCES } = {}) {
   if (existsSync(sources) && info.sources !== sourceHash(sources)) {
     return { problem: `${file}: built from other sources than those that are here` };
   }
-  const { library, version } = info.libtorch;
+  const { LD_LIBRARY_PATH = '', LD_PRELOAD = '' } = process.env;
+  const { version } = info.libtorch;
+  const library = info.relocatable
+    ? findLoaded(info.libtorch.library, LD_LIBRARY_PATH)
+    : info.libtorch.library;
+  if (library === undefined) {
+    return {
+      problem: `${file}: built for the libtorch ${version} of LD_LIBRARY_PATH, where no ${info.libtorch.library} is`,
+    };
+  }
   if (!existsSync(library)) {
     return { problem: `${file}: built for the libtorch ${version} in ${dirname(library)}, which is gone` };
   }
-  const { LD_LIBRARY_PATH = '', LD_PRELOAD = '' } = process.env;
   const key = [fingerprint(file), fingerprint(library), process.version, LD_LIBRARY_PATH, LD_PRELOAD].join(
     '\n',
   );
@@ -81,6 +89,12 @@ export function inspectAddon(folder, { sources = SOURCES } = {}) {
   }
   writeNote(note, { key, build: answer.build });
   return { build: answer.build, info };
+}
+
+/** The file that the loader takes for a library without a path. */
+function findLoaded(name, path) {
+  const folders = path.split(delimiter).filter((folder) => folder !== '');
+  return folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
 }
 
 /** Loads the addon in a child process. */

@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { addonFile, inspectAddon, sourceHash } from '../../scripts/native/addon.mjs';
 
 const HEADERS = fileURLToPath(new URL('../../node_modules/node-api-headers/include', import.meta.url));
@@ -21,7 +21,7 @@ const inspect = () => inspectAddon(folder, { sources });
 
 function writeInfo(changes: object = {}): void {
   const libtorch = { version: '2.1.0', from: 'system', library: at('libtorch_cpu.so') };
-  const info = { libtorch, compiler: 'cc 1', cuda: false, sources: sourceHash(sources), ...changes };
+  const info = { libtorch, compiler: 'cc 1', cuda: null, sources: sourceHash(sources), ...changes };
   writeFileSync(at('build-info.json'), JSON.stringify(info));
 }
 
@@ -61,7 +61,10 @@ beforeEach(() => {
   writeFileSync(at('libtorch_cpu.so'), '');
   writeInfo();
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true });
+});
 
 test('a folder without an addon', () => {
   expect(inspect()).toEqual({ problem: `${file()}: not there` });
@@ -95,6 +98,18 @@ test('a build for a libtorch that is gone', () => {
   });
 });
 
+test('a relocatable build whose libtorch is in no folder of LD_LIBRARY_PATH', () => {
+  writeFileSync(file(), 'garbage');
+  writeInfo({
+    relocatable: true,
+    libtorch: { version: '2.1.0', from: 'python', library: 'libtorch_cpu.so' },
+  });
+  vi.stubEnv('LD_LIBRARY_PATH', at('sources'));
+  expect(inspect()).toEqual({
+    problem: `${file()}: built for the libtorch 2.1.0 of LD_LIBRARY_PATH, where no libtorch_cpu.so is`,
+  });
+});
+
 test('a file that is no library', () => {
   writeFileSync(file(), 'garbage');
   expect(inspect()).toEqual({ problem: `${file()}: ${file()}: file too short` });
@@ -125,6 +140,20 @@ describe.skipIf(!compiler)('an addon that a compiler made', () => {
     compile(file(), addonCode('2.2.0'));
     expect(inspect()).toEqual({
       problem: `${file()}: built for libtorch 2.1.0, but ${at('libtorch_cpu.so')} is 2.2.0`,
+    });
+  });
+
+  test('that is relocatable takes the libtorch of LD_LIBRARY_PATH, if it is of the same version', () => {
+    const moved = { version: '2.1.0', from: 'python', library: 'libtorch_cpu.so' };
+    mkdirSync(at('elsewhere'));
+    writeFileSync(at('elsewhere/libtorch_cpu.so'), '');
+    vi.stubEnv('LD_LIBRARY_PATH', `${at('sources')}:${at('elsewhere')}`);
+    writeInfo({ relocatable: true, libtorch: moved });
+    compile(file(), addonCode('2.1.0'));
+    expect(inspect()).toMatchObject({ build: { libtorch: '2.1.0' }, info: { libtorch: moved } });
+    compile(file(), addonCode('2.2.0'));
+    expect(inspect()).toEqual({
+      problem: `${file()}: built for libtorch 2.1.0, but ${at('elsewhere/libtorch_cpu.so')} is 2.2.0`,
     });
   });
 
