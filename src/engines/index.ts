@@ -2,11 +2,13 @@
 
 import { availableParallelism } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
+import type { Precision } from '../config/schema.ts';
 import { UsageError } from '../errors.ts';
 import type { Engine } from './engine.ts';
 import type { BackendName } from './tfjs/backend.ts';
-import { checkNativeDevices } from './torch/devices.ts';
-import { describeProblem, inspectNative, isBuilt, loadAddon } from './torch/load.ts';
+import type { NativeAddon } from './torch/addon.ts';
+import { checkNativeDevices, deviceIndex } from './torch/devices.ts';
+import { describeProblem, inspectNative, isBuilt, loadAddon, nativeDevices } from './torch/load.ts';
 import { TorchReplica } from './torch/replica.ts';
 import { prepareThreads } from './torch/threads.ts';
 
@@ -21,9 +23,12 @@ export interface EngineSettings {
   readonly devices: readonly string[];
   /** Of the engine torch, on cpu: threads of one worker's operations. */
   readonly threads?: number;
+  /** Of the engine torch, on GPUs. */
+  readonly precision?: Precision;
   /**
    * Refuses what cannot promise that the same calls give the same bits again, on the same machine, devices and threads;
-   * false by default. torch on cpu and the backends wasm and cpu promise it always: sums are made in a fixed order.
+   * false by default. torch on cpu and the backends wasm and cpu promise it always: sums are made in a fixed order. On
+   * GPUs torch then takes deterministic algorithms alone.
    */
   readonly deterministic?: boolean;
 }
@@ -47,7 +52,8 @@ export function engineMemoryLimit({
 
 /**
  * The engine that runs: the one that is named; of `auto`, torch where its addon loads and the backend is the default
- * one, else tfjs. Whether an addon loads is found out in a process of its own, once for each build of it.
+ * one, else tfjs, but never in place of torch where GPUs are asked for. Whether an addon loads is found out in a process
+ * of its own, once for each build of it.
  *
  * @throws UsageError, one line with the key and the remedy, where it cannot run on these devices.
  */
@@ -56,9 +62,12 @@ export function chooseEngine(settings: EngineSettings): EngineChoice {
   const torchFits = engine === 'torch' || (engine === 'auto' && backend === 'wasm');
   const inspection = torchFits ? inspectNative() : undefined;
   if (inspection?.info) {
-    checkNativeDevices(devices, inspection.info);
+    checkNativeDevices(settings, inspection, nativeDevices);
     const warning = prepareThreads(settings);
     return { engine: 'torch', warnings: warning ? [warning] : [] };
+  }
+  if (inspection && devices.some((device) => device !== 'cpu')) {
+    throw new UsageError(describeProblem(inspection.problem, 'use devices: [cpu]'));
   }
   if (engine === 'torch' && inspection) throw new UsageError(describeProblem(inspection.problem));
   checkTfjs(settings);
@@ -121,11 +130,18 @@ export async function createEngine({
 function createTorchEngine(device: string, threads = availableParallelism()): Engine {
   const addon = loadAddon();
   addon.setThreads(threads);
-  const { libtorch, instructionSet } = addon.build;
   return {
     name: 'torch',
-    description: `libtorch ${libtorch}, ${instructionSet}, ${threads} ${threads === 1 ? 'thread' : 'threads'} a worker`,
+    description: describeTorch(addon, device, threads),
     updateKernels: addon,
     createReplica: (options) => new TorchReplica(addon, { ...options, device }),
   };
+}
+
+function describeTorch({ build, cudaDevices }: NativeAddon, device: string, threads: number): string {
+  const { libtorch, instructionSet, cuda } = build;
+  if (device === 'cpu') {
+    return `libtorch ${libtorch}, ${instructionSet}, ${threads} ${threads === 1 ? 'thread' : 'threads'} a worker`;
+  }
+  return `libtorch ${libtorch}, CUDA ${cuda}, ${cudaDevices?.()[deviceIndex(device)]?.name ?? device}`;
 }

@@ -1,5 +1,6 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
+import type { AddonBuild, CudaDevice } from '#native-addon';
 import type { RunUpdate, UpdateKernels } from '../engine.ts';
 import type { Plan } from './plan.ts';
 
@@ -50,16 +51,12 @@ export interface NativeReplica {
   dispose(): void;
 }
 
-export type InstructionSet = 'avx512' | 'avx2' | 'baseline';
-
 /** Every call checks its arguments, and throws a TypeError or RangeError that says what came instead. */
 export interface NativeAddon extends UpdateKernels {
   /** libtorch's version that the addon runs on, and the one it was compiled for. */
-  readonly build: {
-    readonly libtorch: string;
-    readonly compiledFor: string;
-    readonly instructionSet: InstructionSet;
-  };
+  readonly build: AddonBuild;
+  /** By index; none without a driver that will do. Only where the addon was built with CUDA. */
+  readonly cudaDevices?: () => readonly CudaDevice[];
   /** Intra-op threads of the calling thread's operations. */
   threads(): number;
   /** Sets them for the calling thread alone. */
