@@ -12,7 +12,7 @@ export interface BuildInfo {
   readonly compiler: string;
   /** The version of CUDA that it was built with; null where it is for processors alone. */
   readonly cuda: string | null;
-  /** Why it is. */
+  /** Why, though that libtorch has CUDA. */
   readonly cudaProblem: string | null;
   readonly instructionSets: readonly string[];
   /** SHA-256 of the addon's sources. */
@@ -23,7 +23,23 @@ export interface AddonBuild {
   readonly libtorch: string;
   readonly compiledFor: string;
   readonly instructionSet: 'avx512' | 'avx2' | 'baseline';
+  /** The version of CUDA that it was compiled for; null where it is for processors alone. */
+  readonly cuda: string | null;
+  /** The newest version of CUDA that the GPUs' driver has; null without a driver. */
+  readonly driver: string | null;
 }
+
+/** As CUDA describes it. */
+export interface CudaDevice {
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly computeCapability: readonly [major: number, minor: number];
+  readonly multiprocessors: number;
+}
+
+export type DeviceList =
+  | { readonly devices: readonly CudaDevice[]; readonly problem?: undefined }
+  | { readonly devices?: undefined; readonly problem: string };
 
 export type Inspection =
   | { readonly build: AddonBuild; readonly info: BuildInfo; readonly problem?: undefined }
@@ -33,6 +49,9 @@ export function addonFolder(environment?: NodeJS.ProcessEnv): string;
 export function addonFile(folder: string): string;
 /** See addon.mjs. */
 export function inspectAddon(folder: string, options?: { readonly sources?: string }): Inspection;
+
+/** See addon.mjs. */
+export function listDevices(folder: string): DeviceList;
 
 /** Of the addon's sources. */
 export function sourceHash(folder?: string): string;

@@ -11,6 +11,7 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const PROBE = join(ROOT, 'scripts', 'native', 'probe.cjs');
 export const SOURCES = join(ROOT, 'src', 'engines', 'torch', 'native');
 const PROBE_TIMEOUT = 60_000;
+const DRIVER_VERSION = '/proc/driver/nvidia/version';
 
 /** Where builds go, and where the engine looks for one: `GRADAMP_NATIVE`, or build/native of the checkout. */
 export function addonFolder(environment = process.env) {
@@ -49,7 +50,7 @@ export function readBuildInfo(folder) {
 
 /**
  * Whether the addon in `folder` can be used here. Loads it in a process of its own, so that what crashes there crashes
- * nobody else; that it loaded is noted beside it and holds until the addon, its libtorch or Node changes.
+ * nobody else; that it loaded is noted beside it and holds until the addon, its libtorch, the GPUs' driver or Node changes.
  *
  * @returns `build`, what the addon says of itself, and `info`, the content of build-info.json; or `problem`, one line.
  */
@@ -74,9 +75,8 @@ export function inspectAddon(folder, { sources = SOURCES } = {}) {
   if (!existsSync(library)) {
     return { problem: `${file}: built for the libtorch ${version} in ${dirname(library)}, which is gone` };
   }
-  const key = [fingerprint(file), fingerprint(library), process.version, LD_LIBRARY_PATH, LD_PRELOAD].join(
-    '\n',
-  );
+  const programs = [fingerprint(file), fingerprint(library), process.version, driverVersion()];
+  const key = [...programs, LD_LIBRARY_PATH, LD_PRELOAD].join('\n');
   const note = join(folder, 'probe.json');
   const noted = readJson(note);
   const build = noted?.key === key ? noted.build : undefined;
@@ -91,6 +91,24 @@ export function inspectAddon(folder, { sources = SOURCES } = {}) {
   return { build: answer.build, info };
 }
 
+/**
+ * The GPUs that an addon with CUDA sees, asked in a process of its own, so that this one does not start CUDA, and every
+ * time anew: which of a machine's GPUs a process sees is not to be told from files.
+ *
+ * @param folder of an addon that can be used.
+ * @returns `devices`, by index; or `problem`, one line.
+ */
+export function listDevices(folder) {
+  const file = addonFile(folder);
+  const { devices, problem } = probe(file, '--devices');
+  return problem === undefined ? { devices } : { problem: `${file}: ${problem}` };
+}
+
+/** Of NVIDIA's driver, in its own words. */
+function driverVersion() {
+  return existsSync(DRIVER_VERSION) ? readFileSync(DRIVER_VERSION, 'utf8').trim() : 'no driver';
+}
+
 /** The file that the loader takes for a library without a path. */
 function findLoaded(name, path) {
   const folders = path.split(delimiter).filter((folder) => folder !== '');
@@ -98,8 +116,8 @@ function findLoaded(name, path) {
 }
 
 /** Loads the addon in a child process. */
-function probe(file) {
-  const { status, signal, error, stdout, stderr } = spawnSync(process.execPath, [PROBE, file], {
+function probe(file, ...wanted) {
+  const { status, signal, error, stdout, stderr } = spawnSync(process.execPath, [PROBE, file, ...wanted], {
     encoding: 'utf8',
     timeout: PROBE_TIMEOUT,
     killSignal: 'SIGKILL',

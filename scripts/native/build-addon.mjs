@@ -143,7 +143,7 @@ async function compile(program, { folder, flags, relocatable, tools, found, envi
     asked: askedLibtorch(environment),
     compiler: compilerVersion(tools.compiler),
     cuda: found.cuda?.version ?? null,
-    cudaProblem: found.cuda ? (found.cuda.problem ?? null) : 'that libtorch is without CUDA',
+    cudaProblem: found.cuda?.problem ?? null,
     instructionSets: INSTRUCTION_SETS,
     sources,
   };

@@ -157,13 +157,13 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const epoch = state.history.length + 1;
   const plan = planOf(config, epoch);
   if (!plan.acts) state.factors = new Map();
-  if (plan.entersPhase && config.resetMomentum) store.velocity.fill(0);
   const { analysed } = plan;
   const learningRate = firstRateOf(config, dataset, plan);
   const { factors } = state;
   const phase = phaseOf(config, plan, factors.size > 0);
 
-  const order = { epoch, learningRate: plan.learningRate, factors, analysed };
+  const resetMomentum = plan.entersPhase && config.resetMomentum;
+  const order = { epoch, learningRate: plan.learningRate, factors, analysed, resetMomentum };
   const trained = await meter.during(epoch, phase, () => workers.all((worker) => worker.train(order)));
   averageStatistics(store);
   const trainingSeconds = secondsSince(started);
@@ -241,10 +241,11 @@ export async function measureCandidates(workers: WorkerGroup, candidates: readon
 
 /** Writes the trained numbers as they are now. */
 async function keep(
-  { config, dataset, store, directory }: Run,
+  { config, dataset, store, workers, directory }: Run,
   state: RunState,
   file: string,
 ): Promise<void> {
+  await workers.all((worker) => worker.publish());
   const { weights, velocity, statistics } = store;
   await writeCheckpoint(directory.file(file), {
     config: configDocument(config),

@@ -10,23 +10,28 @@ import { recordGradient } from './record.ts';
 import type { Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
 
+/** An engine on a device that can keep all there is of a run. */
+export type ResidentEngine = Required<Pick<Engine, 'createResidentReplica' | 'makeGroupId'>>;
+
 export class ResidentStepper implements Stepper {
+  readonly #engine: ResidentEngine;
   readonly #setup: StepperSetup;
   readonly #replica: ResidentReplica;
   readonly #shard: readonly [number, number];
   readonly #candidates: readonly Candidate[];
   #uploaded = false;
+  #joined = false;
   #analysed = false;
   #totals: StepTotals | undefined;
 
-  /** @param createReplica of the engine. */
-  constructor(createReplica: NonNullable<Engine['createResidentReplica']>, setup: StepperSetup) {
+  constructor(engine: ResidentEngine, setup: StepperSetup) {
     const { rank, config, graph, dataset, store, control, candidates } = setup;
     const { labelSmoothing, momentum, nesterov, weightDecay, clipNorm, lars } = config;
+    this.#engine = engine;
     this.#setup = setup;
     this.#candidates = candidates;
     this.#shard = shardOf(graph.parameterLength, rank, control.worldSize);
-    this.#replica = createReplica({
+    this.#replica = engine.createResidentReplica({
       ...{ graph, normalisation: dataset.normalisation, labelSmoothing },
       capacity: largestShare(setup),
       ...(store.accumulators && { shard: this.#shard }),
@@ -39,6 +44,7 @@ export class ResidentStepper implements Stepper {
     const { rank, graph, config, store, control } = this.#setup;
     const { apply } = updateSettings(config);
     this.#upload();
+    this.#join();
     this.#replica.upload('statistics', store.statistics[rank]);
     this.#analysed = analysed;
     const all = [0, graph.parameterLength] as const;
@@ -112,17 +118,23 @@ export class ResidentStepper implements Stepper {
     this.#replica.upload('velocity', new Float32Array(this.#setup.graph.parameterLength));
   }
 
-  join(id: Uint8Array): void {
-    const { rank, control } = this.#setup;
-    this.#replica.join(id, rank, control.worldSize);
-  }
-
   get warning(): string | undefined {
     return this.#replica.warning;
   }
 
   dispose(): void {
     this.#replica.dispose();
+  }
+
+  /** Before the first step, with all other workers. */
+  #join(): void {
+    const { rank, control } = this.#setup;
+    if (this.#joined || control.worldSize === 1) return;
+    this.#joined = true;
+    const id = control.shareGroupId(rank, () => this.#engine.makeGroupId());
+    this.#replica.join(id, rank, control.worldSize);
+    // NCCL in several threads of one process: a collective that is launched before all have joined can wait for ever.
+    control.barrier();
   }
 
   /** What the store holds when the first epoch begins: by then all workers have drawn their shards of it. */

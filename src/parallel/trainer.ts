@@ -208,9 +208,8 @@ export class Trainer {
 
 /** A run on one device stays there; several devices that are a group each do, and all others meet in shared memory. */
 function createStepper(engine: Engine, setup: StepperSetup): Stepper {
-  const { createResidentReplica } = engine;
-  const alone = collectiveOf(setup.config) !== 'shared-memory';
-  return alone && createResidentReplica
-    ? new ResidentStepper(createResidentReplica, setup)
+  const { createResidentReplica, makeGroupId } = engine;
+  return createResidentReplica && makeGroupId && collectiveOf(setup.config) !== 'shared-memory'
+    ? new ResidentStepper({ createResidentReplica, makeGroupId }, setup)
     : new SharedStepper(engine, setup);
 }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { addonFile, inspectAddon, sourceHash } from '../../scripts/native/addon.mjs';
+import { addonFile, inspectAddon, listDevices, sourceHash } from '../../scripts/native/addon.mjs';
 
 const HEADERS = fileURLToPath(new URL('../../node_modules/node-api-headers/include', import.meta.url));
 const compiler = spawnSync('cc', ['--version']).status === 0 ? 'cc' : undefined;
@@ -155,6 +155,31 @@ describe.skipIf(!compiler)('an addon that a compiler made', () => {
     expect(inspect()).toEqual({
       problem: `${file()}: built for libtorch 2.1.0, but ${at('elsewhere/libtorch_cpu.so')} is 2.2.0`,
     });
+  });
+
+  test('with CUDA is asked for its devices every time', () => {
+    const devices = (body: string) => `
+      #define napi_register_module_v1 registerBuild
+      ${addonCode('2.1.0')}
+      #undef napi_register_module_v1
+      static napi_value cudaDevices(napi_env env, napi_callback_info info) { ${body} }
+      napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+        napi_value list;
+        napi_create_function(env, "cudaDevices", NAPI_AUTO_LENGTH, cudaDevices, NULL, &list);
+        napi_set_named_property(env, exports, "cudaDevices", list);
+        return registerBuild(env, exports);
+      }`;
+    const one =
+      'napi_value list, gpu; napi_create_array(env, &list); napi_create_object(env, &gpu);' +
+      'set(env, gpu, "name", "NVIDIA H100"); napi_set_element(env, list, 0, gpu); return list;';
+    compile(file(), addonCode('2.1.0'));
+    expect(listDevices(folder)).toEqual({ devices: [] });
+    compile(file(), devices(one));
+    expect(listDevices(folder)).toEqual({ devices: [{ name: 'NVIDIA H100' }] });
+    compile(file(), devices('napi_throw_error(env, NULL, "CUDA error: unknown\\nmore"); return NULL;'));
+    expect(listDevices(folder)).toEqual({ problem: `${file()}: CUDA error: unknown` });
+    compile(file(), devices('__builtin_trap(); return NULL;'));
+    expect(listDevices(folder)).toEqual({ problem: `${file()}: loading it ended by SIGILL` });
   });
 
   test('linked against a library that is gone is told with its name', () => {

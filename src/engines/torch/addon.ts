@@ -1,5 +1,6 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
+import type { AddonBuild, CudaDevice } from '#native-addon';
 import type { RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
 import type { Plan } from './plan.ts';
 
@@ -126,27 +127,12 @@ export interface DeviceMemory {
   readonly reservedPeak: number;
 }
 
-/** A GPU that this process sees. */
-export interface CudaDevice {
-  readonly name: string;
-  readonly memoryBytes: number;
-  readonly computeCapability: readonly [major: number, minor: number];
-  readonly multiprocessors: number;
-}
-
-export type InstructionSet = 'avx512' | 'avx2' | 'baseline';
-
 /** Every call checks its arguments, and throws a TypeError or RangeError that says what came instead. */
 export interface NativeAddon extends UpdateKernels {
   /** libtorch's version that the addon runs on, and the one it was compiled for. */
-  readonly build: {
-    readonly libtorch: string;
-    readonly compiledFor: string;
-    readonly instructionSet: InstructionSet;
-    /** CUDA's versions, of what it was compiled for and of the driver; absent and null where there is none. */
-    readonly cuda?: string;
-    readonly driver?: string | null;
-  };
+  readonly build: AddonBuild;
+  /** By index; none without a driver that will do. Only where the addon was built with CUDA. */
+  readonly cudaDevices?: () => readonly CudaDevice[];
   /** Intra-op threads of the calling thread's operations. */
   threads(): number;
   /** Sets them for the calling thread alone. */
@@ -156,7 +142,6 @@ export interface NativeAddon extends UpdateKernels {
   readonly DeviceReplica?: new (
     options: NativeDeviceReplicaOptions,
   ) => NativeDeviceReplica;
-  cudaDevices?(): readonly CudaDevice[];
   /** For the whole process. */
   configureCuda?(options: { readonly tf32: boolean; readonly deterministic: boolean }): void;
   makeGroupId?(): Uint8Array;

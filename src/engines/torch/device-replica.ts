@@ -18,6 +18,7 @@ import {
 } from '../engine.ts';
 import type { NativeAddon, NativeDeviceReplica, NativeDeviceReplicaOptions } from './addon.ts';
 import { CapturePolicy } from './capture.ts';
+import { deviceIndex } from './devices.ts';
 import { type Plan, planOf } from './plan.ts';
 import { layerFactors, nativeBatch, reportTimings } from './replica.ts';
 
@@ -30,8 +31,6 @@ export interface DeviceSettings {
   /** ATen's operations alone: the oracle of our own kernels. */
   readonly plain?: boolean;
 }
-
-export const deviceIndex = (device: string): number => Number(device.slice('cuda:'.length));
 
 /** Memory is plenty there, and time is not: nothing is computed twice. */
 const devicePlan = (graph: Graph, { plain = false }: DeviceSettings): Plan =>
