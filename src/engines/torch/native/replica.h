@@ -23,6 +23,10 @@ struct Vectors {
   at::Tensor parameters;
   at::Tensor gradient;
   at::Tensor statistics;
+  /** On GPUs: int32 [COUNTERS], all 0 between two kernels; without them, the kernels that count make their own. */
+  at::Tensor counters = {};
+  /** On GPUs: what the kernels of batch norms compute is added to the gradient; else it is written over it. */
+  bool accumulates = false;
 };
 
 /** What the backward computation of a step needs besides the values: saved by its forward computation. */
