@@ -27,9 +27,11 @@ struct Vectors {
   at::Tensor gradient;
   at::Tensor statistics;
   /** What convolutions and linear layers multiply by, of the element type of the maps: the parameters, or copies of them. */
-  at::Tensor operands;
+  at::Tensor operands = {};
   /** Whether what is found is added to the gradient, or takes its place. */
   bool accumulates = true;
+  /** On GPUs: int32 [COUNTERS], all 0 between two kernels; without them, the kernels that count make their own. */
+  at::Tensor counters = {};
 };
 
 /** What the backward computation of a step needs besides the values: saved by its forward computation. */

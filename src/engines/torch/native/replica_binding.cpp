@@ -22,7 +22,7 @@ at::Tensor vectorArgument(const Napi::Object& options, const char* name) {
 /** All of the type of the parameters. */
 Vectors vectorsArgument(const Napi::Object& options) {
   const auto read = [&](auto vector) {
-    return Vectors{vector("parameters"), vector("gradient"), vector("statistics"), {}};
+    return Vectors{vector("parameters"), vector("gradient"), vector("statistics")};
   };
   if (isTypedArray(options.Get("parameters"), napi_float64_array)) {
     return read([&](const char* name) { return vectorArgument<double>(options, name); });

@@ -74,7 +74,14 @@ DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, Devi
           A_ = vector(options_.parameters);
         }
         operands_ = options_.bfloat16 ? at::zeros({options_.parameters}, on(at::kBFloat16)) : weights_;
-        return Replica(plan_, {weights_, gradient_, statistics_, operands_}, normalisation, options_.replica);
+        const Vectors vectors{
+            .parameters = weights_,
+            .gradient = gradient_,
+            .statistics = statistics_,
+            .operands = operands_,
+            .counters = at::zeros({COUNTERS}, on(at::kInt)),
+        };
+        return Replica(plan_, vectors, normalisation, options_.replica);
       }()),
       pool_(at::cuda::graph_pool_handle()) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
@@ -253,8 +260,8 @@ void DeviceReplica::begin(std::span<const double> factors, std::vector<double> b
   std::vector<TensorFactors> tensors;
   for (size_t i = 0; i < options_.tensors.size(); i++) {
     tensors.push_back({
-        .gradientFactor = static_cast<float>(factors[2 * i]),
-        .rateFactor = static_cast<float>(factors[2 * i + 1]),
+        .gradientFactor = factors[2 * i],
+        .rateFactor = factors[2 * i + 1],
         .adaptive = options_.tensors[i].adaptive,
         .reserved = 0,
     });
@@ -342,7 +349,7 @@ void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {
   if (update.clipNorm > 0 || update.trust > 0) squaredNorms(pointer<float>(gradient_), chunks(), pointer<double>(gradientNorms_));
   if (update.trust > 0) squaredNorms(pointer<float>(weights_), chunks(), pointer<double>(weightNorms_));
   computeScales(input, pointer<TensorFactors>(factors_),
-                {static_cast<float>(update.weightDecay), update.clipNorm, update.trust, update.epsilon},
+                {update.weightDecay, update.clipNorm, update.trust, update.epsilon},
                 pointer<double>(gradientNorms_), pointer<double>(weightNorms_), static_cast<int>(options_.tensors.size()),
                 pointer<TensorScales>(scales_));
   updateParameters(

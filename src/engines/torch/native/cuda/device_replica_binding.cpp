@@ -220,10 +220,9 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     const auto samples = batchSizeArgument(info[1]);
     const auto object = objectArgument(info[2], "input");
     const StepInput input{
-        .learningRate = static_cast<float>(numberArgument(object.Get("learningRate"), "input.learningRate")),
+        .learningRate = numberArgument(object.Get("learningRate"), "input.learningRate"),
         .analysed = booleanArgument(object.Get("analysed"), "input.analysed"),
         .first = booleanArgument(object.Get("first"), "input.first"),
-        .reserved = 0,
     };
     const auto mode = modeArgument(info[3]);
     return withErrors(info.Env(), [&] { return totalsOf(info.Env(), replica.step(passes, samples, input, mode)); });
