@@ -1,4 +1,4 @@
-# add_cuda_kernels(target): adds our CUDA kernels, as texts, and what compiles and launches them. The target links
+# add_cuda_kernels(target): adds our CUDA kernels, as texts that module.cpp compiles. The target links
 # libtorch_cuda, libc10_cuda, libcudart and libnvrtc.
 function(add_cuda_kernels TARGET)
   set(FOLDER ${CMAKE_CURRENT_FUNCTION_LIST_DIR})
@@ -9,6 +9,6 @@ function(add_cuda_kernels TARGET)
     COMMAND ${CMAKE_COMMAND} -DFOLDER=${FOLDER} -DOUTPUT=${EMBEDDED} -P ${FOLDER}/embed.cmake
     DEPENDS ${TEXTS} ${FOLDER}/embed.cmake
     COMMENT "Embedding the CUDA kernels")
-  target_sources(${TARGET} PRIVATE ${EMBEDDED} ${FOLDER}/module.cpp ${FOLDER}/kernels.cpp)
+  target_sources(${TARGET} PRIVATE ${EMBEDDED})
   target_include_directories(${TARGET} PRIVATE ${FOLDER})
 endfunction()
