@@ -22,6 +22,7 @@ export default async function serve({ setup, port }: ReplicaTask): Promise<void>
       evaluate: (part) => started().evaluate(part),
       measure: () => started().measure(),
       publish: () => started().publish(),
+      deviceMemory: () => started().deviceMemory(),
       close: resolve,
     };
     Comlink.expose(controls, nodeEndpoint(port));

@@ -108,6 +108,8 @@ export interface StepTotals extends PassResult {
   readonly skipped: number;
   /** Steps skipped up to now without one between that was not; `begin` does not clear it. */
   readonly skippedInARow: number;
+  /** How long the thread waited for its device, where that works by itself. */
+  readonly waitedMilliseconds?: number;
 }
 
 /** The vectors of a resident replica that the host can read and write. */
@@ -211,6 +213,14 @@ export interface Engine {
   createResidentReplica?(options: ResidentOptions): ResidentReplica;
   /** Of a group of resident replicas on several devices. */
   makeGroupId?(): Uint8Array;
-  /** Most bytes that this process has had on the device. */
-  peakDeviceBytes?(): number;
+  /** Of a device with memory of its own: the most that this process has held on it so far, all its replicas together. */
+  deviceMemory?(): DeviceMemory;
+}
+
+/** Peaks, in bytes. */
+export interface DeviceMemory {
+  /** Of what tensors take. */
+  readonly allocatedPeak: number;
+  /** Of what the device had to give for them. */
+  readonly reservedPeak: number;
 }

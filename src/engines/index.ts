@@ -170,6 +170,6 @@ function createCudaEngine(
     createReplica: (options) => new HostedReplica(addon, options, settings),
     createResidentReplica: (options) => new DeviceReplica(addon, options, settings),
     makeGroupId,
-    peakDeviceBytes: () => deviceMemory(index).reservedPeak,
+    deviceMemory: () => deviceMemory(index),
   };
 }

@@ -68,6 +68,8 @@ interface RunState {
   /** Steps taken in the epoch behind the complete ones. */
   stepsIntoEpoch: number;
   trainingSeconds: number;
+  /** Told so far. */
+  readonly warnings: Set<string>;
 }
 
 /**
@@ -111,10 +113,6 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       seeds,
     });
     reporter.start(outline(config, dataset, directory.name));
-    for (const warning of choice.warnings) {
-      directory.log.warning(warning);
-      reporter.message(`warning: ${warning}`);
-    }
     const meter = new ProgressMeter(config, dataset, workers.control, reporter);
     const run = {
       config,
@@ -135,7 +133,9 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       factors: new Map(),
       stepsIntoEpoch: 0,
       trainingSeconds: 0,
+      warnings: new Set(),
     };
+    for (const warning of choice.warnings) warnOnce(run, state, warning);
     try {
       while (state.history.length < lastEpoch(config.schedule) && !signal?.aborted)
         await trainEpoch(run, state);
@@ -167,7 +167,8 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const trained = await meter.during(epoch, phase, () => workers.all((worker) => worker.train(order)));
   averageStatistics(store);
   const trainingSeconds = secondsSince(started);
-  const [{ iterations, skipped, stopped, diverged }] = trained;
+  const [{ iterations, skipped, stopped, diverged, warning }] = trained;
+  warnOnce(run, state, warning);
   state.stepsIntoEpoch = iterations + skipped;
   if (diverged) throw new DivergedError(`epoch ${epoch}, up to step ${state.stepsIntoEpoch}`);
   if (stopped) return;
@@ -218,6 +219,13 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, seconds, imagesPerSecond });
   const losses = config.validation > 0 ? [validationLoss, testLoss] : [testLoss];
   checkEpoch(epoch, { iterations, skipped }, losses);
+}
+
+function warnOnce({ directory, reporter }: Run, { warnings }: RunState, warning?: string): void {
+  if (warning === undefined || warnings.has(warning)) return;
+  warnings.add(warning);
+  directory.log.warning(warning);
+  reporter.message(`warning: ${warning}`);
 }
 
 /** Ranks the candidates by what the workers' shards sum up to. */

@@ -6,7 +6,7 @@ import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { type EvaluatedPart, type Partition, partition } from '../data/partition.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
-import type { Engine, PassResult } from '../engines/engine.ts';
+import type { DeviceMemory, Engine, PassResult } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
 import { threadsPerWorker } from '../engines/torch/threads.ts';
 import { candidatesOf } from '../models/candidates.ts';
@@ -56,6 +56,13 @@ export interface EpochSums extends PassResult {
   readonly stopped: boolean;
   /** So many steps in a row were skipped that training cannot recover. */
   readonly diverged: boolean;
+  /**
+   * Of this worker's thread, where its device works by itself: milliseconds spent launching the steps, without those
+   * that it waited for the device.
+   */
+  readonly launchMilliseconds?: number;
+  /** What the device does otherwise than the config would have it. */
+  readonly warning?: string;
 }
 
 /** After so many skipped steps in a row training cannot recover. */
@@ -65,6 +72,7 @@ export class Trainer {
   readonly #setup: TrainerSetup;
   readonly #partition: Partition;
   readonly #control: Control;
+  readonly #engine: Engine;
   readonly #stepper: Stepper;
   /** The engine that runs here, as the log and the summary name it. */
   readonly engine: { readonly name: string; readonly description: string };
@@ -73,6 +81,7 @@ export class Trainer {
 
   private constructor(setup: TrainerSetup, control: Control, engine: Engine, stepper: Stepper) {
     this.#setup = setup;
+    this.#engine = engine;
     this.engine = { name: engine.name, description: engine.description };
     const { config, dataset } = setup;
     this.#partition = partition(dataset, { validation: config.validation, seed: config.seeds.validation });
@@ -115,6 +124,7 @@ export class Trainer {
     let taken = first;
     let stopping = false;
     let diverged = false;
+    const started = performance.now();
 
     while (taken < end && !stopping && !diverged) {
       const globalIndices = globalBatch(samples, taken, samplesPerStep);
@@ -135,12 +145,16 @@ export class Trainer {
       control.report(rank, { steps: taken - first, ...totals });
       diverged = totals.skippedInARow >= SKIPPED_IN_A_ROW_LIMIT;
     }
+    const launched = performance.now() - started;
     const totals = stepper.end();
     const { lossSum, correct, samples: seen, iterations, skipped, skippedInARow } = totals;
+    const { waitedMilliseconds: waited } = totals;
     return {
       ...{ lossSum, correct, samples: seen, iterations, skipped },
       stopped: stopping && taken < end,
       diverged: skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
+      ...(waited !== undefined && { launchMilliseconds: launched - waited }),
+      ...(stepper.warning !== undefined && { warning: stepper.warning }),
     };
   }
 
@@ -182,6 +196,11 @@ export class Trainer {
   /** Puts weights and momentum into the store, where they are not kept there. */
   publish(): void {
     this.#stepper.publish();
+  }
+
+  /** Undefined where the device's memory is the host's. */
+  deviceMemory(): DeviceMemory | undefined {
+    return this.#engine.deviceMemory?.();
   }
 
   dispose(): void {

@@ -1,7 +1,7 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
 import type { AddonBuild, CudaDevice } from '#native-addon';
-import type { RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
+import type { DeviceMemory, RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
 import type { Plan } from './plan.ts';
 
 /** Vectors are all float32, or (in tests) all float64. */
@@ -119,12 +119,10 @@ export interface NativeDeviceReplica {
   dispose(): void;
 }
 
-export interface DeviceMemory {
-  /** Bytes of tensors, and bytes taken from the device: now, and at most so far. Of the whole process. */
+/** Peaks, and what is held now, in bytes: of the whole process. */
+export interface NativeDeviceMemory extends DeviceMemory {
   readonly allocated: number;
   readonly reserved: number;
-  readonly allocatedPeak: number;
-  readonly reservedPeak: number;
 }
 
 /** Every call checks its arguments, and throws a TypeError or RangeError that says what came instead. */
@@ -145,7 +143,7 @@ export interface NativeAddon extends UpdateKernels {
   /** For the whole process. */
   configureCuda?(options: { readonly tf32: boolean; readonly deterministic: boolean }): void;
   makeGroupId?(): Uint8Array;
-  deviceMemory?(device: number): DeviceMemory;
+  deviceMemory?(device: number): NativeDeviceMemory;
   /**
    * Reads and writes the memory that `update` does, and leaves nonsense in it: the time that no update can beat, since
    * next to nothing is computed.

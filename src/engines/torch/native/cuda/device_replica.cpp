@@ -10,6 +10,7 @@
 #include <c10/cuda/CUDAGuard.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <numeric>
@@ -222,10 +223,10 @@ std::vector<Batch> DeviceReplica::place(const std::vector<Batch>& passes, const 
 
 std::vector<Batch> DeviceReplica::uploadNow(const std::vector<Batch>& passes) {
   const auto samples = samplesOf(passes);
-  if (samples > waited_.capacity) waited_ = blockFor(samples);
-  std::vector<uint8_t> host(static_cast<size_t>(HEADER + SAMPLE * waited_.capacity));
-  auto placed = place(passes, {}, waited_, host.data());
-  copyAsync(waited_.device.data_ptr(), host.data(), host.size(), cudaMemcpyHostToDevice);
+  if (samples > growing_.capacity) growing_ = blockFor(samples);
+  std::vector<uint8_t> host(static_cast<size_t>(HEADER + SAMPLE * growing_.capacity));
+  auto placed = place(passes, {}, growing_, host.data());
+  copyAsync(growing_.device.data_ptr(), host.data(), host.size(), cudaMemcpyHostToDevice);
   synchronise();
   return placed;
 }
@@ -272,6 +273,7 @@ void DeviceReplica::begin(std::span<const double> factors, std::vector<double> b
   copyAsync(factors_.data_ptr(), tensors.data(), factors_.nbytes(), cudaMemcpyHostToDevice);
   synchronise();
   for (auto& slot : slots_) std::memcpy(slot.totals.data_ptr(), &cleared, sizeof(cleared));
+  waited_ = 0;
   // They are part of what a graph has recorded.
   if (backpropagated != backpropagated_) graphs_.clear();
   backpropagated_ = std::move(backpropagated);
@@ -281,7 +283,9 @@ StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples
                                StepMode mode) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
   auto& slot = slots_[launched_ % WINDOW];
+  const began = std::chrono::steady_clock::now();
   slot.done.synchronize();
+  waited_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   StepTotals before;
   std::memcpy(&before, slot.totals.data_ptr(), sizeof(before));
 

@@ -100,6 +100,8 @@ class DeviceReplica {
 
   /** Waits for what was launched. */
   StepTotals totals();
+  /** How long steps since `begin` waited for those in front of them, in milliseconds. */
+  double waited() const { return waited_; }
 
   /** Four doubles a tensor within the shard; see directionSums. */
   std::vector<double> measure();
@@ -151,9 +153,10 @@ class DeviceReplica {
   Replica replica_;
   std::map<const uint8_t*, Split> splits_;
   /** Of the steps; and of what is waited for, which grows. */
-  Block block_, waited_;
+  Block block_, growing_;
   std::array<Slot, WINDOW> slots_;
   size_t launched_ = 0;
+  double waited_ = 0;
   at::Tensor chunks_, firsts_, partial_, factors_, scales_, gradientNorms_, weightNorms_, nonFinite_, totals_;
   int chunkCount_ = 0;
   std::vector<double> backpropagated_;

@@ -94,7 +94,7 @@ StepMode modeArgument(const Napi::Value& value) {
   throw typeError("mode", "eager, capture or replay", value);
 }
 
-Napi::Object totalsOf(Napi::Env env, const StepTotals& totals) {
+Napi::Object totalsOf(Napi::Env env, const StepTotals& totals, double waited) {
   auto object = Napi::Object::New(env);
   const auto set = [&](const char* name, double value) { object[name] = Napi::Number::New(env, value); };
   set("lossSum", totals.lossSum);
@@ -103,6 +103,7 @@ Napi::Object totalsOf(Napi::Env env, const StepTotals& totals) {
   set("iterations", totals.iterations);
   set("skipped", totals.skipped);
   set("skippedInARow", totals.skippedInARow);
+  set("waitedMilliseconds", waited);
   return object;
 }
 
@@ -225,12 +226,18 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
         .first = booleanArgument(object.Get("first"), "input.first"),
     };
     const auto mode = modeArgument(info[3]);
-    return withErrors(info.Env(), [&] { return totalsOf(info.Env(), replica.step(passes, samples, input, mode)); });
+    return withErrors(info.Env(), [&] {
+      const totals = replica.step(passes, samples, input, mode);
+      return totalsOf(info.Env(), totals, replica.waited());
+    });
   }
 
   Napi::Value totals(const Napi::CallbackInfo& info) {
     auto& replica = checked();
-    return withErrors(info.Env(), [&] { return totalsOf(info.Env(), replica.totals()); });
+    return withErrors(info.Env(), [&] {
+      const totals = replica.totals();
+      return totalsOf(info.Env(), totals, replica.waited());
+    });
   }
 
   Napi::Value measure(const Napi::CallbackInfo& info) {
