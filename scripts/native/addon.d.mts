@@ -23,10 +23,10 @@ export interface AddonBuild {
   readonly libtorch: string;
   readonly compiledFor: string;
   readonly instructionSet: 'avx512' | 'avx2' | 'baseline';
-  /** The version of CUDA that it was compiled for; null where it is for processors alone. */
-  readonly cuda: string | null;
-  /** The newest version of CUDA that the GPUs' driver has; null without a driver. */
-  readonly driver: string | null;
+  /** The version of CUDA that it was compiled for; none of an addon for processors alone. */
+  readonly cuda?: string | null;
+  /** The newest version of CUDA that the GPUs' driver has; none without a driver. */
+  readonly driver?: string | null;
 }
 
 /** As CUDA describes it. */

@@ -105,8 +105,9 @@ async function compile(program, { folder, flags, relocatable, tools, found, envi
   const sources = sourceHash();
   const tree = join(folder, 'cmake');
   // The compiler's own dependencies do not tell a replaced libtorch, whose files may be older than the objects.
-  if (readBuildInfo(folder)?.fingerprint !== fingerprint(found.library))
-    rmSync(tree, { recursive: true, force: true });
+  const library = relocatable ? basename(found.library) : found.library;
+  const mark = fingerprint(found.library).replace(found.library, library);
+  if (readBuildInfo(folder)?.fingerprint !== mark) rmSync(tree, { recursive: true, force: true });
   mkdirSync(tree, { recursive: true });
   const abi = found.oldStrings ? ['-D_GLIBCXX_USE_CXX11_ABI=0'] : [];
   await run(
@@ -133,13 +134,9 @@ async function compile(program, { folder, flags, relocatable, tools, found, envi
     throw new SetupError('the sources changed while they were compiled; build again');
   }
   const info = {
-    libtorch: {
-      version: found.version,
-      from: found.source,
-      library: relocatable ? basename(found.library) : found.library,
-    },
+    libtorch: { version: found.version, from: found.source, library },
     relocatable,
-    fingerprint: fingerprint(found.library),
+    fingerprint: mark,
     asked: askedLibtorch(environment),
     compiler: compilerVersion(tools.compiler),
     cuda: found.cuda?.version ?? null,

@@ -3,8 +3,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Those that the headers of ATen and our sources include; NCCL's and cuDNN's come along where they are there. */
+/** Those that the headers of ATen and our sources include. */
 const HEADERS = ['cuda_runtime_api.h', 'nvrtc.h', 'cublas_v2.h', 'cublasLt.h', 'cusparse.h', 'cusolverDn.h'];
+/** No part of a toolkit, but of the wheels: their headers are taken from there, whichever toolkit it is. */
+const BESIDE = ['cudnn', 'nccl'];
 /** Where CUDA's own installer puts it. */
 const SYSTEM = '/usr/local/cuda';
 
@@ -19,57 +21,54 @@ const SYSTEM = '/usr/local/cuda';
 export function findCuda({ lib, environment = process.env, wheels, system = SYSTEM }) {
   const runtime = neededRuntime(join(lib, 'libc10_cuda.so'));
   const named = environment.CUDA_HOME || environment.CUDA_PATH;
+  const parts = wheels && existsSync(wheels) ? readdirSync(wheels).sort() : [];
+  const among = (names, folder) =>
+    names.map((name) => join(wheels, name, folder)).filter((path) => existsSync(path));
+  const beside = among(
+    parts.filter((part) => BESIDE.includes(part)),
+    'include',
+  );
+  const toolkit = (folder) => ({
+    where: folder,
+    include: [join(folder, 'include'), ...beside],
+    lib: [join(folder, 'lib64'), join(folder, 'lib')],
+  });
   const places = [
     ...(named ? [toolkit(named)] : []),
-    ...(wheels && existsSync(wheels) ? [inWheels(wheels)] : []),
+    ...(parts.length > 0 ? [{ where: wheels, include: among(parts, 'include'), lib: [] }] : []),
     toolkit(system),
   ];
+  // What libtorch itself loads stands before a toolkit's, which may be older: whichever is linked is loaded for both.
+  const own = [lib, ...among(parts, 'lib')];
   const problems = [];
   for (const place of places) {
-    const outcome = inspectPlace(place, { lib, runtime });
+    const outcome = inspectPlace(place, { lib, own, runtime });
     if (outcome.problem === undefined) return outcome;
     problems.push(`${place.where}: ${outcome.problem}`);
   }
   return { problem: problems.join('; ') };
 }
 
-function toolkit(folder) {
-  return {
-    where: folder,
-    include: [join(folder, 'include')],
-    lib: [join(folder, 'lib64'), join(folder, 'lib')],
-  };
-}
-
-function inWheels(folder) {
-  const parts = readdirSync(folder)
-    .sort()
-    .map((name) => join(folder, name));
-  const among = (name) => parts.map((part) => join(part, name)).filter((path) => existsSync(path));
-  return { where: folder, include: among('include'), lib: among('lib') };
-}
-
-function inspectPlace(place, { lib, runtime }) {
+function inspectPlace(place, { lib, own, runtime }) {
   const missing = HEADERS.filter((name) => !place.include.some((folder) => existsSync(join(folder, name))));
   if (missing.length > 0) return { problem: `no ${missing.join(', no ')}` };
   const { major, minor } = headerVersion(place.include);
   if (runtime && Number(runtime.major) !== major) {
     return { problem: `is CUDA ${major}.${minor}, but libtorch runs on CUDA ${runtime.major}` };
   }
-  // A file of libtorch's own stands before one of the same version elsewhere: whichever is linked is also loaded.
-  const folders = [lib, ...place.lib].filter((folder) => existsSync(folder));
+  const folders = [...own, ...place.lib].filter((folder) => existsSync(folder));
   const versioned = (name, version) =>
-    findLibrary(folders, new RegExp(`^lib${name}(-\\w+)?\\.so\\.${version}`));
+    findLibrary(folders, new RegExp(`^lib${name}(-[\\da-f]+)?\\.so\\.${version}(\\.|$)`));
   const cudart = runtime ? findLibrary(folders, runtime.name) : versioned('cudart', major);
   const nvrtc = versioned('nvrtc', major);
   const nccl = versioned('nccl', 2);
   const absent = [...(cudart ? [] : [`libcudart.so.${major}`]), ...(nvrtc ? [] : [`libnvrtc.so.${major}`])];
   if (absent.length > 0) return { problem: `no ${absent.join(', no ')}` };
-  const own = ['libtorch_cuda.so', 'libc10_cuda.so'].map((name) => join(lib, name));
+  const libtorch = ['libtorch_cuda.so', 'libc10_cuda.so'].map((name) => join(lib, name));
   return {
     version: `${major}.${minor}`,
     include: place.include,
-    libraries: [...own, cudart, nvrtc, ...(nccl ? [nccl] : [])],
+    libraries: [...libtorch, cudart, nvrtc, ...(nccl ? [nccl] : [])],
   };
 }
 

@@ -215,8 +215,35 @@ describe('a libtorch with CUDA', () => {
       expect(find({ [name]: at('opt') }).found?.cuda).toMatchObject({
         version: '13.2',
         include: [at('opt/include')],
+        libraries: [
+          ...own,
+          'site/nvidia/cu13/lib/libcudart.so.13',
+          'site/nvidia/cu13/lib/libnvrtc.so.13',
+        ].map(at),
       });
     }
+  });
+
+  test('takes NCCL and cuDNN of the wheels with any toolkit', () => {
+    putCudaTorch();
+    for (const name of [
+      'cudnn/include/cudnn.h',
+      'nccl/include/nccl.h',
+      'nccl/lib/libnccl.so.2',
+      'nvshmem/include/nvshmem.h',
+    ])
+      put(`site/nvidia/${name}`);
+    putToolkit('opt', '13.2');
+    expect(find({ CUDA_HOME: at('opt') }).found?.cuda).toEqual({
+      version: '13.2',
+      include: ['opt/include', 'site/nvidia/cudnn/include', 'site/nvidia/nccl/include'].map(at),
+      libraries: [
+        ...own,
+        'opt/lib64/libcudart.so.13',
+        'opt/lib64/libnvrtc.so.13',
+        'site/nvidia/nccl/lib/libnccl.so.2',
+      ].map(at),
+    });
   });
 
   test('links the runtime that it has in its own folder', () => {
@@ -224,6 +251,8 @@ describe('a libtorch with CUDA', () => {
     putToolkit('usr/local/cuda', '12.4');
     put('site/torch/lib/libcudart-9335f6a2.so.12');
     put('site/torch/lib/libnvrtc-b51b459d.so.12');
+    put('site/torch/lib/libnvrtc-builtins.so.12.4');
+    put('site/torch/lib/libnccl.so.20');
     expect(find().found?.cuda).toMatchObject({
       libraries: [
         ...own,

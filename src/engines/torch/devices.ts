@@ -52,14 +52,14 @@ function describeMissingCuda(device: string, { libtorch, cudaProblem }: BuildInf
 
 interface CudaVersions {
   readonly compiledFor: string;
-  readonly driver: string | null;
+  readonly driver?: string | null;
 }
 
 function describeFound(found: readonly CudaDevice[], { compiledFor, driver }: CudaVersions): string {
   if (found.length > 0) {
     return `${found.length} ${found.length === 1 ? 'NVIDIA GPU' : 'NVIDIA GPUs'}, the last is cuda:${found.length - 1}`;
   }
-  if (driver === null) return 'no NVIDIA driver';
+  if (!driver) return 'no NVIDIA driver';
   const [major, newest] = [compiledFor, driver].map((version) => Number(version.split('.')[0]));
   return newest < major
     ? `a driver for CUDA ${driver}, too old for the ${compiledFor} of the addon`
