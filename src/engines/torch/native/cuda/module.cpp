@@ -178,12 +178,13 @@ CUfunction functionOf(const std::string& kernel) {
   auto& shared = registry();
   const std::lock_guard lock(shared.mutex);
   auto& device = loaded(shared);
-  auto& function = device.functions[kernel];
-  if (function) return function;
+  if (const auto found = device.functions.find(kernel); found != device.functions.end()) return found->second;
   for (const auto module : device.modules) {
+    CUfunction function = nullptr;
     const auto result = driver().moduleGetFunction(&function, module, kernel.c_str());
-    if (result == CUDA_SUCCESS) return function;
-    if (result != CUDA_ERROR_NOT_FOUND) driver().check(result, kernel);
+    if (result == CUDA_ERROR_NOT_FOUND) continue;
+    driver().check(result, kernel);
+    return device.functions[kernel] = function;
   }
   fail(kernel, "no such kernel");
 }

@@ -31,12 +31,12 @@ __device__ inline float numberAt(const uint8_t* image, const float* table, const
 /** N numbers a thread: 16 bytes of the target. */
 template <typename T, int N>
 __device__ inline void assemble(const AssemblyArguments& arguments) {
-  __shared__ alignas(16) uint8_t image[CHANNELS * PIXELS];
+  constexpr int VECTORS = CHANNELS * PIXELS / sizeof(uint4);
+  __shared__ uint4 vectors[VECTORS];
+  const auto* image = reinterpret_cast<const uint8_t*>(vectors);
   const int64_t sample = blockIdx.x;
   const uint8_t* source = arguments.images + static_cast<int64_t>(arguments.indices[sample]) * (CHANNELS * PIXELS);
-  for (int i = 16 * threadIdx.x; i < CHANNELS * PIXELS; i += 16 * THREADS) {
-    *reinterpret_cast<uint4*>(image + i) = *reinterpret_cast<const uint4*>(source + i);
-  }
+  for (int i = threadIdx.x; i < VECTORS; i += THREADS) vectors[i] = reinterpret_cast<const uint4*>(source)[i];
   const bool augmented = arguments.top;
   const Crop crop = {
       augmented ? arguments.top[sample] - PADDING : 0,
