@@ -86,7 +86,18 @@ export interface Replica {
   /** What the engine holds now: live tensors and their bytes. */
   memory(): { readonly tensors: number; readonly bytes: number };
 
+  /** Of a device with memory of its own: the most that this process has held on it so far, all its replicas together. */
+  deviceMemory?(): DeviceMemory | undefined;
+
   dispose(): void;
+}
+
+/** Peaks, in bytes. */
+export interface DeviceMemory {
+  /** Of what tensors take. */
+  readonly allocatedPeak: number;
+  /** Of what the device had to give for them. */
+  readonly reservedPeak: number;
 }
 
 /** An update of runs of the flat vectors, all of one length; see src/training/update.ts for what it computes. */

@@ -8,7 +8,7 @@ import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { type EvaluatedPart, type Partition, partition } from '../data/partition.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
-import type { Engine, PassResult, Replica } from '../engines/engine.ts';
+import type { DeviceMemory, Engine, PassResult, Replica } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
 import { threadsPerWorker } from '../engines/torch/threads.ts';
 import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
@@ -68,6 +68,11 @@ export interface EpochSums extends PassResult {
   readonly stopped: boolean;
   /** So many steps in a row were skipped that training cannot recover. */
   readonly diverged: boolean;
+  /**
+   * Of this worker's thread, where its device works by itself: milliseconds spent launching the steps, without those
+   * that it waited for the device.
+   */
+  readonly launchMilliseconds?: number;
 }
 
 /** What the factors are of, and what the update measures; of no consequence where nothing is. */
@@ -234,6 +239,11 @@ export class Trainer {
         .map(({ offset, size }) => directionSums(accumulators, intersect([offset, offset + size], shard)))
         .reduce(addSums, NO_SUMS),
     );
+  }
+
+  /** Undefined where the device's memory is the host's. */
+  deviceMemory(): DeviceMemory | undefined {
+    return this.#replica.deviceMemory?.();
   }
 
   dispose(): void {
