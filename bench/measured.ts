@@ -7,11 +7,8 @@ import { threadsPerWorker } from '../src/engines/torch/threads.ts';
 import type { Graph } from '../src/models/graph.ts';
 import { buildModel } from '../src/models/index.ts';
 import { checkSizes } from '../src/parallel/sizes.ts';
+import type { PrecisionName } from './precision-names.ts';
 import { CLASSES } from './synthetic-data.ts';
-
-/** As a config names them, and a peer is told. */
-export const PRECISIONS = ['float32', 'tf32', 'bfloat16'] as const;
-export type PrecisionName = (typeof PRECISIONS)[number];
 
 /** Options that the benchmarks of a training step share. */
 export interface MeasuredOptions {

@@ -4,15 +4,9 @@
 import type { Config } from '../src/config/schema.ts';
 import { UsageError } from '../src/errors.ts';
 import { checkGradient, type GradientAgreement } from './gradient-check.ts';
-import {
-  type Measured,
-  type MeasuredOptions,
-  measuredConfig,
-  measuredOf,
-  type PrecisionName,
-  threadsOf,
-} from './measured.ts';
+import { type Measured, type MeasuredOptions, measuredConfig, measuredOf, threadsOf } from './measured.ts';
 import type { Peer } from './peer-names.ts';
+import type { PrecisionName } from './precision-names.ts';
 import { findTorchPython, NO_TORCH, pythonCommand, type TorchPython } from './python.ts';
 import { alternate, ratioOfPairs, type Spread } from './statistics.ts';
 import { type Command, nodeCommand, SubjectError } from './subject.ts';
