@@ -1,6 +1,7 @@
 // `gradamp bench analysis`: what it costs to measure gradients: an epoch that accumulates S and A and chooses layers
 // at its end, over a plain one. Evaluation, which both kinds have alike, is outside the clock.
 
+import type { DeviceMemory } from '../src/engines/engine.ts';
 import { type Measured, type MeasuredOptions, measuredConfig, measuredOf } from './measured.ts';
 import { alternate, median, ratioOfPairs, type Spread } from './statistics.ts';
 import { startTraining } from './training.ts';
@@ -25,6 +26,7 @@ export interface AnalysisResult extends Measured {
   /** Analysis / plain, over the pairs. */
   readonly ratio: Spread;
   readonly peakBytes: number;
+  readonly devicePeakBytes: DeviceMemory | null;
 }
 
 /**
@@ -59,6 +61,7 @@ export async function benchAnalysis(
       choiceMilliseconds: median(a.map(({ choiceMilliseconds }) => choiceMilliseconds)),
       ratio: ratioOfPairs(analysisMilliseconds, plainMilliseconds),
       peakBytes: Math.max(...[...a, ...b].map(({ peakBytes }) => peakBytes)),
+      devicePeakBytes: a[a.length - 1].devicePeakBytes,
     };
   } finally {
     await training.end();

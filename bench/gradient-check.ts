@@ -10,6 +10,7 @@ import type { Config } from '../src/config/schema.ts';
 import { buildModel } from '../src/models/index.ts';
 import { initialParameters } from '../src/models/initialise.ts';
 import { graphOf } from './measured.ts';
+import type { PrecisionName } from './precision-names.ts';
 import { type Command, nodeCommand, SubjectError } from './subject.ts';
 import { CLASSES, noiseSplit } from './synthetic-data.ts';
 
@@ -17,15 +18,27 @@ const BATCH = 8;
 /** Of the narrowest convolution: fewer crash torch 1.13 (double free in a 1x1 convolution of stride 2, channels_last). */
 const CHANNELS = 8;
 /**
- * Another model, or another loss, is off by more than 1. Rounding alone moves the gradient of a deep network by 1e-2
- * where it decides a ReLU.
+ * In float32. Another model, or another loss, is off by more than 1. Rounding alone moves the gradient of a deep network
+ * by 1e-2 where it decides a ReLU.
  */
 const LARGEST_DIFFERENCE = 0.1;
+/**
+ * Distance from float64 that is fine in any case: that of a few ReLUs that rounding decided, 1e-6 or 5e-2 as it happens.
+ * What is further away, as the gradient of every network is in bfloat16 (PyTorch's on a CPU by 0.1 for resnet8, 0.3 for
+ * resnet18 and more than 1 for resnet50), is compared with the peer's.
+ */
+const ALWAYS_FINE: Readonly<Record<PrecisionName, number>> = { float32: 5e-2, tf32: 5e-2, bfloat16: 1e-1 };
+/** Two ways to round are as far from float64 as each other, give or take what chance decides. */
+const LARGEST_ERROR_RATIO = 2;
 
-/** What a program that writes a gradient is given, beside the model. */
+/** `float64` is a peer's alone, on its CPU. */
+export type GradientPrecision = PrecisionName | 'float64';
+
+/** What a program that writes gradients is given, beside the model. */
 export interface GradientSetup {
-  /** Holds weights.f32, images.u8 and labels.u8; gradient.f32 is written there. */
+  /** Holds weights.f32, images.u8 and labels.u8; gradient-<precision>.f32 are written there. */
   readonly folder: string;
+  readonly precisions: readonly GradientPrecision[];
   readonly width: number;
   readonly batch: number;
   /** Length of the flat vector, padding included. */
@@ -33,17 +46,82 @@ export interface GradientSetup {
   readonly layout: readonly { readonly name: string; readonly offset: number }[];
 }
 
+/** Distances |a - b| / |b| of gradients. */
+export interface GradientAgreement {
+  /** Of ours and theirs, both in float32. */
+  readonly difference: number;
+  /** In the precision that is measured, of each from float64; null where that is float32. */
+  readonly errors: { readonly ours: number; readonly theirs: number } | null;
+}
+
+/** The gradients of one side, by precision. */
+export type Gradients = ReadonlyMap<GradientPrecision, Float32Array>;
+
 /**
  * @param peer the other side's name.
  * @param theirs the command of the other side.
- * @returns |ours - theirs| / |theirs| of the gradients.
  * @throws SubjectError where a side fails; Error where they are too far apart.
  */
 export async function checkGradient(
   config: Config,
   peer: string,
   theirs: (setup: GradientSetup & Record<string, unknown>) => Command,
-): Promise<number> {
+): Promise<GradientAgreement> {
+  const precision: PrecisionName = config.precision;
+  const reduced = precision !== 'float32';
+  const own: readonly PrecisionName[] = reduced ? ['float32', precision] : ['float32'];
+  const gradients = await gradientsOfBoth(config, peer, theirs, {
+    ours: own,
+    theirs: reduced ? [...own, 'float64'] : own,
+  });
+  const { width, ours, other } = gradients;
+  const difference = relativeDifference(ours.get('float32')!, other.get('float32')!);
+  if (!(difference <= LARGEST_DIFFERENCE)) {
+    throw new Error(
+      `expected gradients that differ by at most ${LARGEST_DIFFERENCE} at batch ${BATCH} and width ${width}, got ` +
+        `${difference.toExponential(1)}: no comparison`,
+    );
+  }
+  if (!reduced) return { difference, errors: null };
+  const errors = errorsOf(precision, ours, other);
+  if (!isFine(precision, errors)) {
+    throw new Error(
+      `expected a ${precision} gradient no further from float64 than ${largestError(precision, errors).toExponential(1)}, ` +
+        `got ${errors.ours.toExponential(1)}: no comparison`,
+    );
+  }
+  return { difference, errors };
+}
+
+/** Of the gradients in a precision, from the peer's in float64. */
+export function errorsOf(
+  precision: PrecisionName,
+  ours: Gradients,
+  theirs: Gradients,
+): { ours: number; theirs: number } {
+  const reference = theirs.get('float64')!;
+  return {
+    ours: relativeDifference(ours.get(precision)!, reference),
+    theirs: relativeDifference(theirs.get(precision)!, reference),
+  };
+}
+
+export const largestError = (precision: PrecisionName, { theirs }: { theirs: number }): number =>
+  Math.max(ALWAYS_FINE[precision], LARGEST_ERROR_RATIO * theirs);
+
+export const isFine = (precision: PrecisionName, errors: { ours: number; theirs: number }): boolean =>
+  errors.ours <= largestError(precision, errors);
+
+/**
+ * The gradients of both sides for one narrow model.
+ * @throws SubjectError where a side fails.
+ */
+export async function gradientsOfBoth(
+  config: Config,
+  peer: string,
+  theirs: (setup: GradientSetup & Record<string, unknown>) => Command,
+  precisions: { readonly ours: readonly PrecisionName[]; readonly theirs: readonly GradientPrecision[] },
+): Promise<{ width: number; ours: Gradients; other: Gradients }> {
   const { name } = config.model;
   const stem = buildModel({ name, width: 1, classes: CLASSES }).layers[0].parameters[0].shape[0];
   const width = Math.min(config.model.width, CHANNELS / stem);
@@ -58,26 +136,21 @@ export async function checkGradient(
       parameters.map(({ name, offset }) => ({ name, offset })),
     );
     const setup = { folder, width, batch: BATCH, length: graph.parameterLength, layout };
-    const [ours, other] = [
-      await gradientOf('gradamp', nodeCommand('gradient-process', 'gradamp', config, setup), folder),
-      await gradientOf(peer, theirs({ ...setup }), folder),
-    ];
-    const difference = relativeDifference(ours, other);
-    if (difference <= LARGEST_DIFFERENCE) return difference;
-    throw new Error(
-      `expected gradients that differ by at most ${LARGEST_DIFFERENCE} at batch ${BATCH} and width ${width}, got ` +
-        `${difference.toExponential(1)}: no comparison`,
-    );
+    const ourSetup: GradientSetup = { ...setup, precisions: precisions.ours };
+    const command = nodeCommand('gradient-process', 'gradamp', config, ourSetup);
+    const ours = await gradientsOf('gradamp', command, ourSetup);
+    const theirSetup: GradientSetup = { ...setup, precisions: precisions.theirs };
+    return { width, ours, other: await gradientsOf(peer, theirs({ ...theirSetup }), theirSetup) };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-async function gradientOf(
+async function gradientsOf(
   side: string,
   { program, arguments: parameters, environment }: Command,
-  folder: string,
-): Promise<Float32Array> {
+  { folder, precisions }: GradientSetup,
+): Promise<Gradients> {
   try {
     await promisify(execFile)(program, parameters, { env: { ...process.env, ...environment } });
   } catch (error) {
@@ -86,8 +159,12 @@ async function gradientOf(
     const end = signal ? `ended by ${signal}` : `ended with exit code ${code}`;
     throw new SubjectError(side, `computing a gradient, ${end}${last ? `: ${last}` : ''}`);
   }
-  const { buffer } = Uint8Array.from(readFileSync(join(folder, 'gradient.f32')));
-  return new Float32Array(buffer);
+  return new Map(
+    precisions.map((precision) => {
+      const { buffer } = Uint8Array.from(readFileSync(join(folder, `gradient-${precision}.f32`)));
+      return [precision, new Float32Array(buffer)] as const;
+    }),
+  );
 }
 
 /** |a - b| / |b| */

@@ -1,4 +1,4 @@
-// Writes a gradient for gradient-check.ts: ours, or that of tfjs' stock kernels. Called with the side, a config and a
+// Writes gradients for gradient-check.ts: ours, or that of tfjs' stock kernels. Called with the side, a config and a
 // GradientSetup. A process of its own, so that one side's kernels are not registered in the other's tfjs.
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -23,17 +23,20 @@ const [images, labels] = [read('images.u8'), read('labels.u8')];
 const split = { name: 'train', size: setup.batch, images, labels } as const;
 const batch: Batch = { split, indices: Uint32Array.from(labels.keys()) };
 const parameters = new Float32Array(read('weights.f32').buffer);
-const gradient = new Float32Array(graph.parameterLength);
 
-if (side === 'stock') {
-  await loadPlainWasm();
-  plainGradient(graph, parameters, gradient, batch);
-} else {
-  const [device] = config.devices;
-  const engine = await createEngine({ engine: config.engine, backend: config.backend, device, threads: 1 });
-  const statistics = initialStatistics(graph);
-  const replica = engine.createReplica({ graph, normalisation, parameters, gradient, statistics });
-  replica.gradient([batch], setup.batch);
+for (const precision of setup.precisions) {
+  const gradient = new Float32Array(graph.parameterLength);
+  if (side === 'stock') {
+    await loadPlainWasm();
+    plainGradient(graph, parameters, gradient, batch);
+  } else {
+    const [device] = config.devices;
+    const engine = await createEngine({ ...config, ...{ precision }, device, threads: 1 });
+    const statistics = initialStatistics(graph);
+    const replica = engine.createReplica({ graph, normalisation, parameters, gradient, statistics });
+    replica.gradient([batch], setup.batch);
+    replica.dispose();
+  }
+  writeFileSync(join(setup.folder, `gradient-${precision}.f32`), gradient);
 }
-writeFileSync(join(setup.folder, 'gradient.f32'), gradient);
 process.exit();

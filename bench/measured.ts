@@ -7,6 +7,7 @@ import { threadsPerWorker } from '../src/engines/torch/threads.ts';
 import type { Graph } from '../src/models/graph.ts';
 import { buildModel } from '../src/models/index.ts';
 import { checkSizes } from '../src/parallel/sizes.ts';
+import type { PrecisionName } from './precision-names.ts';
 import { CLASSES } from './synthetic-data.ts';
 
 /** Options that the benchmarks of a training step share. */
@@ -20,6 +21,8 @@ export interface MeasuredOptions {
   readonly device: 'cpu' | 'cuda';
   readonly engine: Config['engine'];
   readonly backend: Config['backend'];
+  /** Without it the config's default. */
+  readonly precision?: PrecisionName;
   /** `key=value` of any other key of a config. */
   readonly set: readonly string[];
 }
@@ -46,7 +49,7 @@ const LEARNING_RATE = 1e-3;
  * @throws UsageError as `gradamp train`: what cannot be trained cannot be measured.
  */
 export function measuredConfig(
-  { model, width, batch, workers, device, engine, backend, set }: MeasuredOptions,
+  { model, width, batch, workers, device, engine, backend, precision, set }: MeasuredOptions,
   amplification: 'none' | Record<string, never> = 'none',
 ): Config {
   const devices = Array.from({ length: workers }, (_, rank) =>
@@ -55,6 +58,7 @@ export function measuredConfig(
   const config = checkConfig(
     {
       ...{ model: { name: model, width }, dataset: 'cifar10', dataDir: 'memory', batchSize: batch },
+      ...(precision && { precision }),
       ...{ engine, backend, devices, amplification, schedule: [[1, LEARNING_RATE, false, 1]] },
     },
     'options',

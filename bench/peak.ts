@@ -30,9 +30,10 @@ export async function measurePeak(
   engine: string,
   python?: TorchPython,
 ): Promise<Peak | undefined> {
+  const { precision } = config;
   const command = (device: string): Command | undefined => {
     if (engine === 'tfjs') return nodeCommand('peak-process', { backend: config.backend, device });
-    return python && pythonCommand(python, 'matmul', { threads: threadsOf(config), device });
+    return python && pythonCommand(python, 'matmul', { threads: threadsOf(config), device, precision });
   };
   const commands = config.devices.map(command);
   if (commands.includes(undefined)) return undefined;

@@ -1,4 +1,11 @@
 // The peers by name; see peers.ts.
 
-export const PEERS = ['torch', 'torch-channels-last', 'torch-compile', 'torch-ddp', 'tfjs-stock'] as const;
+export const PEERS = [
+  'torch',
+  'torch-channels-last',
+  'torch-compile',
+  'torch-cuda-graph',
+  'torch-ddp',
+  'tfjs-stock',
+] as const;
 export type Peer = (typeof PEERS)[number];

@@ -3,14 +3,24 @@
 
 import type { Config } from '../src/config/schema.ts';
 import { UsageError } from '../src/errors.ts';
-import { checkGradient } from './gradient-check.ts';
+import { checkGradient, type GradientAgreement } from './gradient-check.ts';
 import { type Measured, type MeasuredOptions, measuredConfig, measuredOf, threadsOf } from './measured.ts';
 import type { Peer } from './peer-names.ts';
+import type { PrecisionName } from './precision-names.ts';
 import { findTorchPython, NO_TORCH, pythonCommand, type TorchPython } from './python.ts';
 import { alternate, ratioOfPairs, type Spread } from './statistics.ts';
 import { type Command, nodeCommand, SubjectError } from './subject.ts';
 import { CLASSES } from './synthetic-data.ts';
-import { type Speed, speedOf, startPeer, startTraining, warmUp, workOf } from './training.ts';
+import {
+  type Speed,
+  speedOf,
+  startPeer,
+  startTraining,
+  stepsPerEpochOf,
+  usesGpu,
+  warmUp,
+  workOf,
+} from './training.ts';
 
 export interface PeersOptions extends MeasuredOptions {
   readonly pairs: number;
@@ -27,8 +37,8 @@ export interface PeerComparison {
   readonly theirs: Speed;
   /** Their time / ours, over the pairs: above 1 we are faster. */
   readonly ratio: Spread;
-  /** Relative L2 distance of the two sides' gradients on a small case. */
-  readonly gradientDifference: number;
+  /** Of the two sides' gradients on a small case. */
+  readonly gradients: GradientAgreement;
 }
 
 export type PeerRow = PeerComparison | { readonly peer: Peer; readonly unavailable: string };
@@ -65,17 +75,17 @@ export async function benchPeers(
   }
   const training = await startTraining(config);
   try {
-    const ours = await warmUp(training, options.steps);
+    const ours = await warmUp(training, config, options.steps);
     const work = workOf(config);
     // Peers of one library compute their gradients with the same code.
-    const differences = new Map<string, number>();
+    const agreements = new Map<string, GradientAgreement>();
     const compare = async (peer: Peer, { command, description, library, gradient }: Runnable) => {
-      const gradientDifference = differences.get(library) ?? (await checkGradient(config, peer, gradient));
-      differences.set(library, gradientDifference);
+      const gradients = agreements.get(library) ?? (await checkGradient(config, peer, gradient));
+      agreements.set(library, gradients);
       const subject = await startPeer<PeerIntroduction>(peer, command);
       try {
         checkParameters(config, peer, subject.introduction);
-        const theirs = await warmUp(subject, options.steps);
+        const theirs = await warmUp(subject, config, options.steps);
         const { a, b } = await alternate(options.pairs, ours.sample, theirs.sample, (pair, a, b) =>
           report(
             `${peer}, pair ${pair + 1} of ${options.pairs}: gradamp ${a.millisecondsPerStep.toFixed(1)} ms, ` +
@@ -84,7 +94,7 @@ export async function benchPeers(
         );
         const speeds = { gradamp: speedOf(a, ours.steps, work), theirs: speedOf(b, theirs.steps, work) };
         const ratio = ratioOfPairs(speeds.theirs.milliseconds, speeds.gradamp.milliseconds);
-        return { peer, description, ...speeds, ratio, gradientDifference };
+        return { peer, description, ...speeds, ratio, gradients };
       } finally {
         await subject.end();
       }
@@ -124,17 +134,15 @@ interface Unavailable {
   readonly unavailable: string;
 }
 
-/** Data of so many batches, as on our side. */
-const BATCHES = 16;
-
 function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Runnable | Unavailable {
   const { model, batchSize, accumulate, microBatch, clipNorm, devices } = config;
+  const precision: PrecisionName = config.precision;
   if (accumulate > 1 || microBatch !== undefined || clipNorm !== undefined) {
     return { unavailable: 'takes plain steps only: leave out accumulate, microBatch and clipNorm' };
   }
   const workers = devices.length;
   if (peer === 'tfjs-stock') {
-    if (workers > 1 || devices[0] !== 'cpu') return { unavailable: 'runs on one thread of a CPU only' };
+    if (workers > 1 || usesGpu(config)) return { unavailable: 'runs on one thread of a CPU only' };
     return {
       command: nodeCommand('stock-process', config),
       description: 'wasm backend with its stock kernels, batch norm of tf operations, gradient and update',
@@ -143,21 +151,23 @@ function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Ru
     };
   }
   if (!python) return { unavailable: NO_TORCH };
-  const device = devices[0] === 'cpu' ? 'cpu' : 'cuda';
+  const device = usesGpu(config) ? 'cuda' : 'cpu';
+  if (device === 'cpu' && peer === 'torch-cuda-graph') return { unavailable: 'runs on a GPU only' };
+  if (device === 'cpu' && precision !== 'float32') return { unavailable: 'runs in float32 only on a CPU' };
   if (device === 'cuda' && workers > 1 && peer !== 'torch-ddp')
     return { unavailable: 'runs on one GPU only' };
   const processes = peer === 'torch-ddp' ? workers : 1;
   const threads = threadsOf(config) * (workers / processes);
   const setup = {
     ...{ variant: peer, model: model.name, width: model.width, classes: CLASSES, batch: batchSize },
-    ...{ processes, threads, device, images: BATCHES * batchSize },
+    ...{ processes, threads, device, precision, images: stepsPerEpochOf(config) * batchSize },
   };
   const processText = processes > 1 ? `${processes} processes of ` : '';
-  const threadText = `${threads} thread${threads > 1 ? 's' : ''}`;
+  const place = device === 'cuda' ? precision : `${threads} thread${threads > 1 ? 's' : ''}`;
   const format = peer === 'torch' ? 'contiguous' : 'channels_last';
   return {
     command: pythonCommand(python, 'train_step', setup),
-    description: `torch ${python.torch}, Python ${python.python}, ${format}, ${processText}${threadText}`,
+    description: `torch ${python.torch}, Python ${python.python}, ${format}, ${processText}${place}`,
     library: 'torch',
     gradient: (small) => pythonCommand(python, 'gradient', { ...setup, ...small }),
   };

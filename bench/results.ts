@@ -1,7 +1,7 @@
 // What makes a figure a result: the device, the versions and the day beside it; and the files of bench/results.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeMachine } from '../src/cli/machine.ts';
 import { UsageError } from '../src/errors.ts';
@@ -22,7 +22,7 @@ export interface Provenance {
   /** Of libraries, see the result. */
   readonly versions: {
     readonly gradamp: string;
-    /** As `git describe --always --dirty`; null outside a checkout. */
+    /** As `git describe --always --dirty`, of a packed folder where it was packed; null outside a checkout. */
     readonly commit: string | null;
     readonly node: string;
   };
@@ -40,6 +40,9 @@ export function provenance(what: string): Provenance {
 }
 
 function commit(): string | null {
+  // Written by scripts/pack.mjs.
+  const packed = fromPackage('pack.json');
+  if (existsSync(packed)) return JSON.parse(readFileSync(packed, 'utf8')).commit;
   try {
     return execFileSync('git', ['describe', '--always', '--dirty'], {
       cwd: fromPackage(),
@@ -57,9 +60,7 @@ function commit(): string | null {
  * @throws UsageError where the folder cannot be written.
  */
 export function saveResult(folder: string, result: Provenance): string {
-  const { processor, cores, gpus } = result.machine;
-  const device = slug(gpus[0] ?? `${processor} ${cores} cores`);
-  const file = join(folder, `${device}-${result.date}-${slug(result.what)}.json`);
+  const file = join(folder, `${deviceSlug(result.machine)}-${result.date}-${slug(result.what)}.json`);
   try {
     mkdirSync(folder, { recursive: true });
     writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
@@ -72,6 +73,9 @@ export function saveResult(folder: string, result: Provenance): string {
 }
 
 /** `amd-epyc-2-cores` */
+export const deviceSlug = ({ gpus, processor, cores }: Provenance['machine']): string =>
+  slug(gpus[0] ?? `${processor} ${cores} cores`);
+
 const slug = (text: string) =>
   text
     .toLowerCase()

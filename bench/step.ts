@@ -35,7 +35,7 @@ export async function benchStep(options: StepOptions, report: (line: string) => 
   const training = await startTraining(config);
   try {
     const { engine } = training.introduction;
-    const { sample, steps } = await warmUp(training, options.steps);
+    const { sample, steps } = await warmUp(training, config, options.steps);
     const samples: Sample[] = [];
     for (let i = 1; i <= options.samples; i++) {
       samples.push(await sample());

@@ -33,6 +33,9 @@ await serve(
       update({ weights, velocity, gradients: [gradient] }, segments, options);
     }
     const milliseconds = performance.now() - started;
-    return { milliseconds, choiceMilliseconds: 0, peakBytes: process.resourceUsage().maxRSS * 1024 };
+    return {
+      ...{ milliseconds, choiceMilliseconds: 0, peakBytes: process.resourceUsage().maxRSS * 1024 },
+      ...{ devicePeakBytes: null, hostMilliseconds: null },
+    };
   },
 );

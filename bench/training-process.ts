@@ -3,6 +3,7 @@
 
 import { select } from '../src/amplification/selection.ts';
 import type { Config } from '../src/config/schema.ts';
+import type { DeviceMemory } from '../src/engines/engine.ts';
 import { candidatesOf } from '../src/models/candidates.ts';
 import { createControlBuffers } from '../src/parallel/control.ts';
 import { measureCandidates } from '../src/parallel/coordinator.ts';
@@ -21,18 +22,33 @@ const control = createControlBuffers(config.devices.length);
 const workers = new WorkerGroup(config.devices.map((_, rank) => ({ rank, config, dataset, store, control })));
 const [{ learningRate }] = config.schedule;
 let [epoch, position] = [1, 0];
+/** Since the last answer; undefined where the workers do not tell it. */
+let launched: number | undefined = 0;
 
 async function trainSteps(count: number, analysed: boolean): Promise<void> {
   for (let left = count; left > 0; ) {
     const end = Math.min(stepsPerEpoch, position + left);
     const steps = [position, end] as const;
     const order = { epoch, learningRate, factors: new Map(), analysed, steps };
-    const [{ skipped }] = await workers.all((worker) => worker.train(order));
+    const sums = await workers.all((worker) => worker.train(order));
+    const [{ skipped }] = sums;
     // It would cost less than a step.
     if (skipped > 0) throw new Error(`${skipped} steps were skipped: their gradients are not finite`);
+    const times = sums.flatMap(({ launchMilliseconds }) => launchMilliseconds ?? []);
+    launched = launched === undefined || times.length === 0 ? undefined : launched + Math.max(...times);
     left -= end - position;
     [epoch, position] = end < stepsPerEpoch ? [epoch, end] : [epoch + 1, 0];
   }
+}
+
+/** Workers that share a device share its peak. */
+async function devicePeak(): Promise<DeviceMemory | null> {
+  const memories = await workers.all((worker) => worker.deviceMemory());
+  const byDevice = new Map(config.devices.map((device, rank) => [device, memories[rank]]));
+  const told = [...byDevice.values()].flatMap((memory) => memory ?? []);
+  if (told.length === 0) return null;
+  const sum = (key: keyof DeviceMemory) => told.reduce((sum, memory) => sum + memory[key], 0);
+  return { allocatedPeak: sum('allocatedPeak'), reservedPeak: sum('reservedPeak') };
 }
 
 /** What ends an analysis epoch. */
@@ -49,6 +65,7 @@ await serve(
     return { engine };
   },
   async (request: TrainingRequest): Promise<TrainingAnswer> => {
+    launched = 0;
     const started = performance.now();
     if (request.kind === 'steps') await trainSteps(request.steps, false);
     else {
@@ -62,6 +79,8 @@ await serve(
       milliseconds: ended - started,
       choiceMilliseconds: ended - trained,
       peakBytes: process.resourceUsage().maxRSS * 1024,
+      devicePeakBytes: await devicePeak(),
+      hostMilliseconds: launched ?? null,
     };
   },
 );

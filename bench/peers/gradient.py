@@ -1,4 +1,7 @@
-"""Writes the gradient of a small batch, for bench/gradient-check.ts. Called with a GradientSetup and the model."""
+"""Writes the gradients of a small batch, for bench/gradient-check.ts. Called with a GradientSetup, the model and a device.
+
+Of the precisions, float64 is computed on the CPU.
+"""
 
 import array
 import json
@@ -7,6 +10,7 @@ import sys
 
 import torch
 from models import build, flat_gradient, load_flat
+from precision import autocast, set_precision
 
 setup = json.loads(sys.argv[1])
 folder = pathlib.Path(setup["folder"])
@@ -17,12 +21,24 @@ def read(name, dtype):
     return torch.frombuffer(bytearray((folder / name).read_bytes()), dtype=dtype)
 
 
-model = build(setup["model"], setup["width"], setup["classes"])
-load_flat(model, read("weights.f32", torch.float32), setup["layout"])
-images = read("images.u8", torch.uint8).reshape(setup["batch"], 3, 32, 32)
-labels = read("labels.u8", torch.uint8).long()
-logits = model((images.float() / 255 - 0.5) / 0.25)
-torch.nn.functional.cross_entropy(logits, labels).backward()
-gradient = flat_gradient(model, setup["length"], setup["layout"])
-# Not through numpy, which torch does without.
-(folder / "gradient.f32").write_bytes(array.array("f", gradient.tolist()).tobytes())
+def gradient(precision):
+    exact = precision == "float64"
+    device, dtype = ("cpu", torch.float64) if exact else (setup["device"], torch.float32)
+    if not exact:
+        set_precision(precision)
+    model = build(setup["model"], setup["width"], setup["classes"])
+    load_flat(model, read("weights.f32", torch.float32), setup["layout"])
+    model.to(device, dtype)
+    images = read("images.u8", torch.uint8).reshape(setup["batch"], 3, 32, 32).to(device)
+    labels = read("labels.u8", torch.uint8).long().to(device)
+    with autocast(precision, device):
+        logits = model((images.to(dtype) / 255 - 0.5) / 0.25)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+    loss.backward()
+    return flat_gradient(model, setup["length"], setup["layout"])
+
+
+for precision in setup["precisions"]:
+    # Not through numpy, which torch does without.
+    values = array.array("f", gradient(precision).tolist())
+    (folder / f"gradient-{precision}.f32").write_bytes(values.tobytes())

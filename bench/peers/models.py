@@ -130,7 +130,7 @@ def flat_gradient(model, length, layout):
     for entry in layout:
         gradient = parameters[entry["name"]].grad
         ordered = gradient.permute(0, 2, 3, 1) if gradient.dim() == 4 else gradient
-        flat[entry["offset"] : entry["offset"] + gradient.numel()] = ordered.reshape(-1)
+        flat[entry["offset"] : entry["offset"] + gradient.numel()] = ordered.reshape(-1).to(flat)
     return flat
 
 

@@ -1,8 +1,11 @@
 """Training steps of PyTorch, for bench/peers.ts. Called with
-{variant, model, width, classes, batch, processes, threads, device, images}.
+{variant, model, width, classes, batch, processes, threads, device, precision, images}.
 
 Inside the clock, as on our side: a batch assembled from uint8 images in memory (gather, random crop with padding 4,
-flip, normalise), forward, loss, correct count, backward, SGD with momentum 0.9 and weight decay 5e-4.
+flip, normalise), forward, loss, correct count, backward, SGD with momentum 0.9 and weight decay 5e-4 (fused on GPUs).
+
+Variants: torch (contiguous), torch-channels-last, torch-compile, torch-ddp, and torch-cuda-graph: all but the assembly of
+the batch is one CUDA graph. All but the first are channels_last.
 """
 
 import json
@@ -12,12 +15,15 @@ import time
 
 import torch
 from models import build, parameter_count
+from precision import autocast, set_precision
 from protocol import serve
 from torch.nn import functional
 
 PADDING = 4
 SIZE = 32
 LEARNING_RATE = 1e-3
+# Before a step is captured: they allocate momentum, and choose convolutions.
+STEPS_BEFORE_CAPTURE = 5
 
 
 class Trainer:
@@ -27,6 +33,8 @@ class Trainer:
         torch.set_num_threads(setup["threads"])
         torch.manual_seed(rank)
         cuda = setup["device"] == "cuda"
+        self.precision = setup["precision"]
+        set_precision(self.precision)
         self.device = torch.device(f"cuda:{rank}" if cuda else "cpu")
         self.format = torch.contiguous_format if setup["variant"] == "torch" else torch.channels_last
         if cuda:
@@ -41,8 +49,9 @@ class Trainer:
         self.model = build(setup["model"], setup["width"], setup["classes"]).to(self.device)
         self.model = self.model.to(memory_format=self.format).train()
         self.parameters = parameter_count(self.model)
+        options = {"fused": True} if cuda else {}
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4
+            self.model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4, **options
         )
         self.forward = self.model
         if setup["variant"] == "torch-compile":
@@ -50,36 +59,88 @@ class Trainer:
         if setup["variant"] == "torch-ddp":
             self.forward = torch.nn.parallel.DistributedDataParallel(self.model)
         self.correct = torch.zeros((), dtype=torch.long, device=self.device)
+        self.step = self.eager_step
+        if setup["variant"] == "torch-cuda-graph":
+            self.capture()
 
-    def assemble(self):
+    def assemble(self, images=None, labels=None):
+        """A batch, in new tensors or in those that are given."""
+        if images is None:
+            shape = (self.batch, 3, SIZE, SIZE)
+            images = torch.empty(shape, device=self.device, memory_format=self.format)
+            labels = torch.empty(self.batch, dtype=torch.long, device=self.device)
         indices = torch.randint(0, len(self.labels), (self.batch,), device=self.device)
         top, left = torch.randint(0, 2 * PADDING + 1, (2, self.batch), device=self.device)
         flip = torch.rand(self.batch, 1, 1, 1, device=self.device) < 0.5
         crops = self.crops[indices, :, top, left]
-        pixels = torch.where(flip, crops.flip(3), crops).to(torch.float32, memory_format=self.format)
+        images.copy_(torch.where(flip, crops.flip(3), crops))
+        torch.index_select(self.labels, 0, indices, out=labels)
         # (pixel / 255 - 0.5) / 0.25
-        return pixels.mul_(4 / 255).sub_(2), self.labels[indices]
+        return images.mul_(4 / 255).sub_(2), labels
 
-    def step(self):
-        images, labels = self.assemble()
-        logits = self.forward(images)
-        loss = functional.cross_entropy(logits, labels)
+    def train(self, images, labels, **options):
+        with autocast(self.precision, self.device, **options):
+            logits = self.forward(images)
+            loss = functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.correct += (logits.argmax(1) == labels).sum()
 
+    def eager_step(self):
+        self.train(*self.assemble())
+
+    def capture(self):
+        """As PyTorch's documentation on CUDA graphs does it for a whole network."""
+        batch = self.assemble()
+        # What autocast has in its cache would belong to the graph's memory.
+        options = {"cache_enabled": False} if self.precision == "bfloat16" else {}
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(STEPS_BEFORE_CAPTURE):
+                self.train(*batch, **options)
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # So that the graph's own memory holds them.
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph):
+            self.train(*batch, **options)
+
+        def replay():
+            self.assemble(*batch)
+            graph.replay()
+
+        self.step = replay
+
     def steps(self, count):
-        start = time.perf_counter()
+        start = self.clock()
         for _ in range(count):
             self.step()
+        return 1000 * (self.clock() - start)
+
+    def clock(self):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return 1000 * (time.perf_counter() - start)
+        return time.perf_counter()
+
+    def memory(self):
+        """Peaks of this process, in bytes."""
+        host = {"peakBytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+        if self.device.type != "cuda":
+            return {**host, "devicePeakBytes": None}
+        allocated = torch.cuda.max_memory_allocated(self.device)
+        reserved = torch.cuda.max_memory_reserved(self.device)
+        return {**host, "devicePeakBytes": {"allocatedPeak": allocated, "reservedPeak": reserved}}
 
 
-def peak_bytes():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def added(peaks):
+    """Of several processes."""
+    devices = [peak["devicePeakBytes"] for peak in peaks]
+    on_device = None
+    if None not in devices:
+        on_device = {key: sum(device[key] for device in devices) for key in devices[0]}
+    return {"peakBytes": sum(peak["peakBytes"] for peak in peaks), "devicePeakBytes": on_device}
 
 
 def run_rank(setup, rank, store, connection):
@@ -97,7 +158,7 @@ def run_rank(setup, rank, store, connection):
             count = connection.recv()
             distributed.barrier()
             milliseconds = trainer.steps(count)
-            connection.send({"milliseconds": milliseconds, "bytes": peak_bytes()})
+            connection.send({"milliseconds": milliseconds, "memory": trainer.memory()})
     except EOFError:
         pass
     except Exception as error:
@@ -144,7 +205,7 @@ class Processes:
         answers = self.receive()
         return {
             "milliseconds": max(answer["milliseconds"] for answer in answers),
-            "peakBytes": sum(answer["bytes"] for answer in answers),
+            **added([answer["memory"] for answer in answers]),
         }
 
 
@@ -162,9 +223,11 @@ def main():
         return {"parameters": trainer.parameters}
 
     def answer(request):
+        # What launching took is not told: PyTorch's queue, once full, makes the host wait for the device.
+        unknown = {"hostMilliseconds": None}
         if variant == "torch-ddp":
-            return trainer.steps(request["steps"])
-        return {"milliseconds": trainer.steps(request["steps"]), "peakBytes": peak_bytes()}
+            return {**trainer.steps(request["steps"]), **unknown}
+        return {"milliseconds": trainer.steps(request["steps"]), **trainer.memory(), **unknown}
 
     serve(introduce, answer)
 

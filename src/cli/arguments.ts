@@ -38,5 +38,10 @@ export function choice(flags: string, description: string, names: readonly strin
   return new Option(flags, description).choices(names).argParser(oneOf(names));
 }
 
+/** A parser of a list with commas. @param element the parser of each. */
+export function listOf<Element>(element: (text: string) => Element) {
+  return (text: string): readonly Element[] => text.split(',').map((part) => element(part.trim()));
+}
+
 /** For an option that may be given several times. */
 export const collect = (text: string, before: readonly string[]): readonly string[] => [...before, text];

@@ -7,6 +7,7 @@ import {
   addMeasuredOptions,
   addOutputOptions,
   describeMeasured,
+  formatDeviceMemory,
   formatMilliseconds,
   nameMeasured,
   type OutputOptions,
@@ -30,13 +31,14 @@ export function benchAnalysisCommand(): Command {
 }
 
 function describeAnalysis(result: AnalysisResult): string {
-  const { engine, n, steps, ratio, choiceMilliseconds, peakBytes } = result;
+  const { engine, n, steps, ratio, choiceMilliseconds, peakBytes, devicePeakBytes } = result;
+  const onDevice = devicePeakBytes ? `, on the device ${formatDeviceMemory(devicePeakBytes)}` : '';
   return [
     `Analysis epoch over a plain one: ${describeMeasured(result)}, ${engine}.`,
     `Epochs of ${steps} steps, the choice of layers included, evaluation not; n = ${n} alternating pairs.`,
     '',
     `${ratio.median.toFixed(3)} times as long (median; ${ratio.smallest.toFixed(3)} to ${ratio.largest.toFixed(3)}), of which ` +
-      `${formatMilliseconds(choiceMilliseconds)} ms once an epoch for the choice; peak memory ${formatBytes(peakBytes)}.`,
+      `${formatMilliseconds(choiceMilliseconds)} ms once an epoch for the choice; peak memory ${formatBytes(peakBytes)}${onDevice}.`,
     '',
   ].join('\n');
 }

@@ -2,10 +2,12 @@
 
 import type { Command } from 'commander';
 import type { Measured } from '../../bench/measured.ts';
+import { PRECISIONS } from '../../bench/precision-names.ts';
 import { LARGEST_WIDTH } from '../config/schema.ts';
+import type { DeviceMemory } from '../engines/engine.ts';
 import { modelNames } from '../models/index.ts';
 import { choice, collect, positiveNumber, wholeNumber } from './arguments.ts';
-import { formatNumberOf } from './format.ts';
+import { formatBytes, formatNumberOf } from './format.ts';
 
 export interface OutputOptions {
   readonly json?: boolean;
@@ -27,19 +29,30 @@ export const addWorkersOption = (command: Command): Command =>
 
 /** What `measuredConfig` reads. */
 export function addMeasuredOptions(command: Command): Command {
-  return addWorkersOption(addModelOptions(command))
-    .option('--batch <n>', 'images a step, over all workers', wholeNumber(1), 64)
+  return addPlaceOptions(
+    addWorkersOption(addModelOptions(command)).option(
+      '--batch <n>',
+      'images a step, over all workers',
+      wholeNumber(1),
+      64,
+    ),
+  ).option(
+    '--set <key=value>',
+    'any other key of a config, for example microBatch=32 (repeatable)',
+    collect,
+    [],
+  );
+}
+
+/** Where and how it computes. */
+export function addPlaceOptions(command: Command): Command {
+  return command
     .addOption(
       choice('--device <name>', 'of the workers; cuda: cuda:0, cuda:1, ...', ['cpu', 'cuda']).default('cpu'),
     )
     .addOption(choice('--engine <name>', 'engine', ['auto', 'torch', 'tfjs']).default('auto'))
     .addOption(choice('--backend <name>', 'of engine tfjs', ['wasm', 'cpu', 'tensorflow']).default('wasm'))
-    .option(
-      '--set <key=value>',
-      'any other key of a config, for example microBatch=32 (repeatable)',
-      collect,
-      [],
-    );
+    .addOption(choice('--precision <name>', 'of all arithmetic (default: float32)', PRECISIONS));
 }
 
 export function addOutputOptions(command: Command): Command {
@@ -72,7 +85,7 @@ export async function tell<Result>(
   process.stdout.write(`${text}\n`);
 }
 
-/** `resnet20, width 0.5, batch 64, float32, 2 workers (cpu) of 1 thread` */
+/** `resnet20, width 0.5, batch 64, float32, 2 workers (cpu) of 1 thread`; of GPUs without the threads. */
 export function describeMeasured({
   model,
   width,
@@ -84,13 +97,20 @@ export function describeMeasured({
 }: Measured): string {
   const scaled = width === 1 ? '' : `, width ${width}`;
   const group = `${formatNumberOf(workers, 'worker')} (${[...new Set(devices)].join(', ')})`;
-  return `${model}${scaled}, batch ${batch}, ${precision}, ${group} of ${formatNumberOf(threads, 'thread')}`;
+  const of = devices[0] === 'cpu' ? ` of ${formatNumberOf(threads, 'thread')}` : '';
+  return `${model}${scaled}, batch ${batch}, ${precision}, ${group}${of}`;
 }
 
 /** What a result is called, as part of a file's name. */
-export function nameMeasured(what: string, { model, width, batch, workers }: Measured): string {
-  return `${what} ${model}${width === 1 ? '' : ` width ${width}`} batch ${batch} workers ${workers}`;
+export function nameMeasured(what: string, { model, width, batch, workers, precision }: Measured): string {
+  const scaled = width === 1 ? '' : ` width ${width}`;
+  const reduced = precision === 'float32' ? '' : ` ${precision}`;
+  return `${what} ${model}${scaled} batch ${batch}${reduced} workers ${workers}`;
 }
+
+/** What the devices had to give, where they have memory of their own. */
+export const formatDeviceMemory = (peak: DeviceMemory | null): string =>
+  peak ? formatBytes(peak.reservedPeak) : '-';
 
 /** `1.234` below 10, `12.3` below 100, `123`: milliseconds. */
 export function formatMilliseconds(milliseconds: number): string {

@@ -1,13 +1,16 @@
 // `gradamp bench peers`: our training step beside PyTorch's and stock tfjs'.
 
 import { Command, InvalidArgumentError } from 'commander';
+import type { GradientAgreement } from '../../bench/gradient-check.ts';
 import { PEERS, type Peer } from '../../bench/peer-names.ts';
 import type { PeersOptions, PeersResult } from '../../bench/peers.ts';
+import type { Speed } from '../../bench/training.ts';
 import { wholeNumber } from './arguments.ts';
 import {
   addMeasuredOptions,
   addOutputOptions,
   describeMeasured,
+  formatDeviceMemory,
   formatMilliseconds,
   nameMeasured,
   type OutputOptions,
@@ -40,8 +43,18 @@ function peerList(text: string): readonly Peer[] {
   throw new InvalidArgumentError(`Expected any of ${PEERS.join(',')}, got ${unknown || 'nothing'}.`);
 }
 
+function describeAgreement({ difference, errors }: GradientAgreement): string {
+  const text = `gradients differ by ${difference.toExponential(1)}`;
+  if (!errors) return text;
+  const [theirs, ours] = [errors.theirs, errors.ours].map((error) => error.toExponential(1));
+  return `${text} in float32; from float64, in this precision, theirs by ${theirs} and ours by ${ours}`;
+}
+
 function describePeers(result: PeersResult): string {
-  const { engine, n, rows } = result;
+  const { engine, n, rows, devices } = result;
+  const onGpu = devices[0] !== 'cpu';
+  const memory = ({ peakBytes, devicePeakBytes }: Speed) =>
+    onGpu ? formatDeviceMemory(devicePeakBytes) : formatBytes(peakBytes);
   const columns: Column[] = [
     { title: 'peer' },
     { title: 'ms/step', align: 'right' },
@@ -59,9 +72,9 @@ function describePeers(result: PeersResult): string {
       peer,
       formatMilliseconds(theirs.medianMilliseconds),
       formatRate(theirs.imagesPerSecond),
-      formatBytes(theirs.peakBytes),
+      memory(theirs),
       formatMilliseconds(gradamp.medianMilliseconds),
-      formatBytes(gradamp.peakBytes),
+      memory(gradamp),
       ratio.median.toFixed(2),
       `${ratio.smallest.toFixed(2)} to ${ratio.largest.toFixed(2)}`,
     ];
@@ -75,8 +88,9 @@ function describePeers(result: PeersResult): string {
     ...rows.map((row) =>
       'unavailable' in row
         ? `${row.peer}: ${row.unavailable}.`
-        : `${row.peer}: ${row.description}; gradients differ by ${row.gradientDifference.toExponential(1)}.`,
+        : `${row.peer}: ${row.description}; ${describeAgreement(row.gradients)}.`,
     ),
+    ...(onGpu ? ["memory: what the devices had to give, the allocator's caches included."] : []),
     'theirs / ours: above 1 ours is faster; medians of the ratios within pairs. Gradients: relative L2, of a narrow model.',
   ].join('\n');
 }

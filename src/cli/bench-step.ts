@@ -8,6 +8,7 @@ import {
   addMeasuredOptions,
   addOutputOptions,
   describeMeasured,
+  formatDeviceMemory,
   formatMilliseconds,
   nameMeasured,
   type OutputOptions,
@@ -59,7 +60,10 @@ async function profileTo(file: string, options: StepOptions): Promise<Profile> {
 }
 
 function describeStep(result: ProfiledResult): string {
-  const { engine, n, speed, peak, share, profile } = result;
+  const { engine, n, speed, peak, share, profile, devices } = result;
+  const onGpu = devices[0] !== 'cpu';
+  const host = speed.medianHostMilliseconds;
+  const hostTime = host === null ? '-' : formatMilliseconds(host);
   const columns: Column[] = [
     { title: 'ms/step', align: 'right' },
     { title: 'images/s', align: 'right' },
@@ -67,6 +71,12 @@ function describeStep(result: ProfiledResult): string {
     { title: 'peak', align: 'right' },
     { title: 'share', align: 'right' },
     { title: 'peak memory', align: 'right' },
+    ...(onGpu
+      ? ([
+          { title: 'on the device', align: 'right' },
+          { title: 'host ms/step', align: 'right' },
+        ] as const)
+      : []),
   ];
   const row = [
     formatMilliseconds(speed.medianMilliseconds),
@@ -75,6 +85,7 @@ function describeStep(result: ProfiledResult): string {
     peak ? peak.gflops.toFixed(1) : '-',
     formatPercent(share),
     formatBytes(speed.peakBytes),
+    ...(onGpu ? [formatDeviceMemory(speed.devicePeakBytes), hostTime] : []),
   ];
   return [
     `Training step: ${describeMeasured(result)}, ${engine}.`,

@@ -3,6 +3,9 @@
 import { Command } from 'commander';
 import { benchAnalysisCommand } from './bench-analysis.ts';
 import { benchLeakCommand } from './bench-leak.ts';
+import { benchManyCommand } from './bench-many.ts';
+import { benchParityCommand } from './bench-parity.ts';
+import { benchPeakCommand } from './bench-peak.ts';
 import { benchPeersCommand } from './bench-peers.ts';
 import { benchStepCommand } from './bench-step.ts';
 import { benchUpdateCommand } from './bench-update.ts';
@@ -14,5 +17,8 @@ export function benchCommand(): Command {
     .addCommand(benchUpdateCommand())
     .addCommand(benchAnalysisCommand())
     .addCommand(benchPeersCommand())
+    .addCommand(benchManyCommand())
+    .addCommand(benchPeakCommand())
+    .addCommand(benchParityCommand())
     .addCommand(benchLeakCommand());
 }

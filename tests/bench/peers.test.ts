@@ -65,14 +65,15 @@ print(json.dumps({name: parameter_count(build(name, 0.1, 10)) for name in sys.ar
     );
     const [ddp, compiled] = result.rows;
     if ('unavailable' in ddp) throw new Error(ddp.unavailable);
-    const { gradamp, theirs, ratio, description, gradientDifference } = ddp;
+    const { gradamp, theirs, ratio, description, gradients } = ddp;
     expect(ratio.median).toBeCloseTo(theirs.milliseconds[0] / gradamp.milliseconds[0], 10);
     expect(theirs.imagesPerSecond).toBeCloseTo(4000 / theirs.milliseconds[0], 6);
     // Of two Python processes with torch: more than 50 MiB each.
     expect(theirs.peakBytes).toBeGreaterThan(100 * 2 ** 20);
     expect(description).toMatch(/channels_last, 2 processes of 1 thread$/);
     // Two implementations in float32 on weights without near-ties.
-    expect(gradientDifference).toBeLessThan(1e-4);
+    expect(gradients.difference).toBeLessThan(1e-4);
+    expect(gradients.errors).toBeNull();
     if (python!.torch.startsWith('1.')) {
       expect(compiled).toEqual({
         peer: 'torch-compile',

@@ -1,0 +1,58 @@
+// `gradamp bench parity`: our gradients beside PyTorch's, by model and precision.
+
+import { Command } from 'commander';
+import type { ParityOptions, ParityResult } from '../../bench/parity.ts';
+import { PRECISIONS, type PrecisionName } from '../../bench/precision-names.ts';
+import type { ModelName } from '../config/schema.ts';
+import { modelNames } from '../models/index.ts';
+import { choice, listOf, oneOf } from './arguments.ts';
+import { addOutputOptions, type OutputOptions, reportProgress, tell } from './bench-options.ts';
+import { type Column, formatTable } from './table.ts';
+
+export function benchParityCommand(): Command {
+  const command = new Command('parity')
+    .description("compare gradients with PyTorch's, both against float64; exit code 1 where ours are too far")
+    .option('--models <list>', `any of ${modelNames.join(',')}`, listOf(oneOf<ModelName>(modelNames)), [
+      'resnet8',
+      'resnet18',
+      'resnet50',
+    ])
+    .option(
+      '--precisions <list>',
+      `any of ${PRECISIONS.join(',')}`,
+      listOf(oneOf<PrecisionName>(PRECISIONS)),
+      ['float32'],
+    )
+    .addOption(choice('--device <name>', 'cuda: cuda:0', ['cpu', 'cuda']).default('cpu'))
+    .addOption(choice('--engine <name>', 'engine', ['auto', 'torch', 'tfjs']).default('auto'))
+    .option('--python <program>', 'a Python with torch (default: python3, else /usr/bin/python3)');
+  return addOutputOptions(command).action(
+    async ({ json, save, ...options }: ParityOptions & OutputOptions) => {
+      const { benchParity } = await import('../../bench/parity.ts');
+      const result = await benchParity(options, reportProgress);
+      await tell('parity', result, describeParity, { json, save });
+      if (!result.fine) process.exitCode = 1;
+    },
+  );
+}
+
+function describeParity({ device, torch, rows }: ParityResult): string {
+  const columns: Column[] = [
+    { title: 'model' },
+    { title: 'precision' },
+    { title: 'ours', align: 'right' },
+    { title: 'PyTorch', align: 'right' },
+    { title: 'allowed', align: 'right' },
+    { title: '' },
+  ];
+  const cells = rows.map(({ model, precision, ours, theirs, limit, fine }) => [
+    ...[model, precision],
+    ...[ours, theirs, limit].map((error) => error.toExponential(1)),
+    fine ? 'fine' : 'TOO FAR',
+  ]);
+  return [
+    `Gradients on ${device}, relative L2 distance from torch ${torch} in float64, of narrow models, batch 8.`,
+    '',
+    formatTable(columns, cells),
+  ].join('\n');
+}
