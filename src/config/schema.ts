@@ -127,7 +127,7 @@ export interface Config {
 export const DATASET_NAMES = ['cifar10', 'cifar100'] as const;
 const ENGINES = ['auto', 'torch', 'tfjs'] as const;
 const BACKENDS = ['wasm', 'cpu', 'tensorflow'] as const;
-const PRECISIONS = ['float32', 'tf32', 'bfloat16'] as const;
+export const PRECISIONS = ['float32', 'tf32', 'bfloat16'] as const;
 const GRAPH_MODES = ['auto', 'on', 'off'] as const;
 const COLLECTIVES = ['auto', 'nccl', 'shared-memory'] as const;
 const MEASURES = ['G', 'Gprime'] as const;

@@ -2,6 +2,7 @@
 // GRADAMP_TEST_DEVICE.
 
 import { addSums, type DirectionSums } from '../../src/amplification/directionality.ts';
+import type { Precision } from '../../src/config/schema.ts';
 import type { Engine } from '../../src/engines/engine.ts';
 import { createEngine } from '../../src/engines/index.ts';
 import { loadAddon } from '../../src/engines/torch/load.ts';
@@ -9,8 +10,6 @@ import { WorkerGroup } from '../../src/parallel/worker-group.ts';
 import { brightnessDataset, groupSetups, testConfig } from '../parallel/fixtures.ts';
 
 export const device = process.env.GRADAMP_TEST_DEVICE ?? 'cuda:0';
-
-export type Precision = 'float32' | 'tf32' | 'bfloat16';
 
 /** For the process: the settings of cuDNN are those of the last one that was made. */
 export function gpu(precision: Precision = 'float32'): Promise<Engine> {

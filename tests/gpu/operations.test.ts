@@ -1,6 +1,7 @@
 // Every operation on a GPU against the processors' engine, in each precision; our own kernels against ATen's.
 
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { Precision } from '../../src/config/schema.ts';
 import type { Engine } from '../../src/engines/engine.ts';
 import { HostedReplica } from '../../src/engines/torch/device-replica.ts';
 import type { Graph } from '../../src/models/graph.ts';
@@ -15,7 +16,7 @@ import {
   setUp,
 } from '../engines/fixtures.ts';
 import { CLASSES, cases, wideCases } from '../engines/operation-graphs.ts';
-import { addon, device, gpu, type Precision, processors } from './fixtures.ts';
+import { addon, device, gpu, processors } from './fixtures.ts';
 
 const SEED = 11;
 const SAMPLES = 3;

@@ -1,5 +1,6 @@
 // Replicas on a GPU: one that keeps all of a run there, and one that computes gradients for weights that lie on the host.
 
+import type { Precision } from '../../config/schema.ts';
 import type { Batch } from '../../data/dataset.ts';
 import type { LayerFactors } from '../../models/candidates.ts';
 import type { Graph } from '../../models/graph.ts';
@@ -26,7 +27,7 @@ import { layerFactors, nativeBatch, reportTimings } from './replica.ts';
 export interface DeviceSettings {
   /** `cuda:N`. */
   readonly device: string;
-  readonly precision: 'float32' | 'tf32' | 'bfloat16';
+  readonly precision: Precision;
   readonly cudaGraph: 'auto' | 'on' | 'off';
   /** ATen's operations alone: the oracle of our own kernels. */
   readonly plain?: boolean;
