@@ -283,7 +283,7 @@ StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples
                                StepMode mode) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
   auto& slot = slots_[launched_ % WINDOW];
-  const began = std::chrono::steady_clock::now();
+  const auto began = std::chrono::steady_clock::now();
   slot.done.synchronize();
   waited_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   StepTotals before;

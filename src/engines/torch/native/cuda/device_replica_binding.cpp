@@ -227,7 +227,7 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     };
     const auto mode = modeArgument(info[3]);
     return withErrors(info.Env(), [&] {
-      const totals = replica.step(passes, samples, input, mode);
+      const auto totals = replica.step(passes, samples, input, mode);
       return totalsOf(info.Env(), totals, replica.waited());
     });
   }
@@ -235,7 +235,7 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
   Napi::Value totals(const Napi::CallbackInfo& info) {
     auto& replica = checked();
     return withErrors(info.Env(), [&] {
-      const totals = replica.totals();
+      const auto totals = replica.totals();
       return totalsOf(info.Env(), totals, replica.waited());
     });
   }

@@ -8,7 +8,8 @@ function(add_cuda_kernels TARGET)
     OUTPUT ${EMBEDDED}
     COMMAND ${CMAKE_COMMAND} -DFOLDER=${FOLDER} -DOUTPUT=${EMBEDDED} -P ${FOLDER}/embed.cmake
     DEPENDS ${TEXTS} ${FOLDER}/embed.cmake
-    COMMENT "Embedding the CUDA kernels")
+    COMMENT "Embedding the CUDA kernels"
+    VERBATIM)
   target_sources(${TARGET} PRIVATE ${EMBEDDED})
   target_include_directories(${TARGET} PRIVATE ${FOLDER})
 endfunction()

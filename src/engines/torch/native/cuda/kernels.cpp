@@ -54,13 +54,14 @@ struct Tiling {
   at::ScalarType type;
   int64_t tiles;
 
-  /** `maps`: all that is read or written, undefined ones aside. */
-  explicit Tiling(std::initializer_list<at::Tensor> maps) {
+  /** `maps`: all that is read or written, undefined ones aside; `channelwise`: what is read along with them. */
+  explicit Tiling(std::initializer_list<at::Tensor> maps, std::initializer_list<const float*> channelwise = {}) {
     const auto& x = *maps.begin();
     type = x.scalar_type();
     const auto channels = x.size(1);
     vector = channels * x.element_size() % VECTOR_BYTES == 0;
     for (const auto& other : maps) vector = vector && (!other.defined() || isAligned(other.data_ptr()));
+    for (const auto* values : channelwise) vector = vector && isAligned(values);
     const auto width = vector ? VECTOR_BYTES / x.element_size() : 1;
     const auto most = vector ? MOST_VECTOR_LANES : MOST_SCALAR_LANES;
     int64_t lanes = 1;
@@ -135,7 +136,7 @@ at::Tensor apply(const Norm& norm, const at::Tensor& x, const at::Tensor& residu
   const auto added = residual.defined() ? channelsLast(residual) : at::Tensor();
   auto y = at::empty_like(x);
   if (x.numel() == 0) return y;
-  const Tiling tiling{x, added, y};
+  const Tiling tiling({x, added, y}, {norm.gamma, norm.beta});
   const NormaliseArguments arguments = {
       .map = tiling.map,
       .norm = norm,
@@ -204,7 +205,7 @@ at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& re
   saved.inverseDeviation = at::empty({x.size(1)}, options);
   const auto norm = normOf(step, vectors, floats(saved.mean), floats(saved.inverseDeviation));
   if (x.numel() == 0) return at::empty_like(x);
-  const Tiling tiling{x};
+  const Tiling tiling({x});
   const auto grid = tiling.grid(SUM_THREADS, MOMENTS_BLOCKS, MOST_ROWS);
   const Workspace workspace(tiling, grid, vectors);
   const MomentsArguments arguments = {
@@ -225,15 +226,18 @@ at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& re
 
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
                                 const Vectors& vectors) {
-  const auto inverseDeviation = at::empty({x.size(1)}, vectors.parameters.options());
-  const DeviationArguments arguments = {
-      .channels = static_cast<int32_t>(x.size(1)),
-      .variance = runningVariance(step, vectors),
+  const auto channels = x.size(1);
+  const auto statistics = at::empty({2, channels}, vectors.parameters.options());
+  const RunningArguments arguments = {
+      .channels = static_cast<int32_t>(channels),
       .epsilon = step.epsilon,
-      .inverseDeviation = floats(inverseDeviation),
+      .runningMean = runningMean(step, vectors),
+      .runningVariance = runningVariance(step, vectors),
+      .mean = floats(statistics),
+      .inverseDeviation = floats(statistics) + channels,
   };
-  launch("inverseDeviations", gridOf(ceilDivide(x.size(1), THREADS)), THREADS, arguments);
-  return apply(normOf(step, vectors, runningMean(step, vectors), floats(inverseDeviation)), x, residual);
+  launch("runningStatistics", gridOf(ceilDivide(channels, THREADS)), THREADS, arguments);
+  return apply(normOf(step, vectors, arguments.mean, arguments.inverseDeviation), x, residual);
 }
 
 at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved) {
@@ -255,7 +259,7 @@ at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Te
   const auto passed = !writesPassed || sole ? dy : at::empty_like(dy);
   const auto output = writesPassed ? channelsLast(y) : at::Tensor();
   const auto norm = normOf(step, vectors, floats(saved.mean), floats(saved.inverseDeviation));
-  const Tiling tiling{x, output, dy, passed};
+  const Tiling tiling({x, output, dy, passed}, {norm.gamma, norm.beta});
   const auto grid = tiling.grid(SUM_THREADS, GRADIENT_SUMS_BLOCKS, MOST_ROWS);
   const Workspace workspace(tiling, grid, vectors);
   const auto coefficients = at::empty({3, x.size(1)}, vectors.parameters.options());
@@ -285,7 +289,7 @@ at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Te
       .coefficients = floats(coefficients),
       .dx = dx.data_ptr(),
   };
-  const Tiling pass{x, passed, dx};
+  const Tiling pass({x, passed, dx}, {norm.gamma, norm.beta});
   pass.launchPass(step.relu && !residual ? "inputGradientAgain" : "inputGradient", INPUT_GRADIENT_BLOCKS, input);
   dy = passed;
   return dx;

@@ -34,13 +34,16 @@ void check(nvrtcResult result, const std::string& what) {
   if (result != NVRTC_SUCCESS) fail(what, nvrtcGetErrorString(result));
 }
 
+/** Of the driver's interface; what we call is older. */
+constexpr unsigned DRIVER_VERSION = 12000;
+
 /** A function of libcuda, asked of the runtime: the addon loads where there is no driver. */
 template <typename Function>
 Function driverFunction(const char* name) {
   void* found = nullptr;
   cudaDriverEntryPointQueryResult status;
 #if CUDART_VERSION >= 12050
-  const auto result = cudaGetDriverEntryPointByVersion(name, &found, CUDART_VERSION, cudaEnableDefault, &status);
+  const auto result = cudaGetDriverEntryPointByVersion(name, &found, DRIVER_VERSION, cudaEnableDefault, &status);
 #elif CUDART_VERSION >= 12000
   const auto result = cudaGetDriverEntryPoint(name, &found, cudaEnableDefault, &status);
 #else

@@ -42,10 +42,12 @@ struct MomentsArguments {
   float* inverseDeviation;
 };
 
-struct DeviationArguments {
+struct RunningArguments {
   int32_t channels;
-  const float* variance;
   double epsilon;
+  const float* runningMean;
+  const float* runningVariance;
+  float* mean;
   float* inverseDeviation;
 };
 

@@ -55,10 +55,20 @@ __device__ inline void forRows(const Place<V>& place, const Map& map, bool backw
   }
 }
 
+/** Of V channels: parameters and statistics begin, like maps, at multiples of 16 bytes. */
 template <int V>
-__device__ inline void copy(const float* from, float (&to)[V]) {
+__device__ inline void read(const float* from, float (&to)[V]) {
+  if constexpr (V == 1) {
+    to[0] = from[0];
+  } else {
 #pragma unroll
-  for (int i = 0; i < V; i++) to[i] = from[i];
+    for (int i = 0; i < V; i += 4) {
+      float four[4];
+      load<4>(from + i).unpack(four);
+#pragma unroll
+      for (int k = 0; k < 4; k++) to[i + k] = four[k];
+    }
+  }
 }
 
 /**
@@ -71,12 +81,16 @@ struct Affine {
   float offset[V];
 
   __device__ Affine(const Norm& norm, int channel) {
+    float gamma[V], beta[V], mean[V], inverseDeviation[V];
+    read(norm.gamma + channel, gamma);
+    read(norm.beta + channel, beta);
+    read(norm.mean + channel, mean);
+    read(norm.inverseDeviation + channel, inverseDeviation);
 #pragma unroll
     for (int i = 0; i < V; i++) {
-      const int c = channel + i;
-      const double s = __dmul_rn(norm.gamma[c], norm.inverseDeviation[c]);
+      const double s = __dmul_rn(gamma[i], inverseDeviation[i]);
       scale[i] = static_cast<float>(s);
-      offset[i] = static_cast<float>(__fma_rn(-s, static_cast<double>(norm.mean[c]), static_cast<double>(norm.beta[c])));
+      offset[i] = static_cast<float>(__fma_rn(-s, static_cast<double>(mean[i]), static_cast<double>(beta[i])));
     }
   }
 
@@ -134,9 +148,18 @@ __device__ inline void reduceTile(const Place<V>& place, const Map& map, const f
 
   double total = 0;
   if (channel < map.channels) {
+    constexpr int AHEAD = 8;
     const int step = SUM_THREADS / sums;
-#pragma unroll 8
-    for (int block = thread / sums; block < blocks; block += step) total += __ldcg(partial + block * size + slot);
+    for (int block = thread / sums; block < blocks; block += AHEAD * step) {
+      double parts[AHEAD];
+#pragma unroll
+      for (int k = 0; k < AHEAD; k++) {
+        const int at = block + k * step;
+        parts[k] = at < blocks ? __ldcg(partial + at * size + slot) : 0;
+      }
+#pragma unroll
+      for (int k = 0; k < AHEAD; k++) total += parts[k];
+    }
   }
   groups[thread] = total;
   __syncthreads();
@@ -195,11 +218,12 @@ __device__ inline void moments(const MomentsArguments& arguments) {
   });
 }
 
-/** 1 / deviation, a channel a thread: of running statistics what `moments` saves of a pass. */
-__device__ inline void invertDeviations(const DeviationArguments& arguments) {
+/** What `moments` saves of a pass, of running statistics; a channel a thread. */
+__device__ inline void readRunning(const RunningArguments& arguments) {
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= arguments.channels) return;
-  arguments.inverseDeviation[c] = static_cast<float>(1 / sqrt(arguments.variance[c] + arguments.epsilon));
+  arguments.mean[c] = arguments.runningMean[c];
+  arguments.inverseDeviation[c] = static_cast<float>(1 / sqrt(arguments.runningVariance[c] + arguments.epsilon));
 }
 
 // Both passes over a map go backwards: what the sums before them read last is still in the cache.
@@ -256,7 +280,7 @@ __device__ inline void gradientSums(const GradientSumsArguments& arguments) {
     constexpr int AHEAD = 4;
     const Affine<V> affine(arguments.norm, place.channel);
     float mean[V];
-    copy(arguments.norm.mean + place.channel, mean);
+    read(arguments.norm.mean + place.channel, mean);
     Pack<T, V> in[AHEAD];
     Pack<T, V> out[AHEAD];
     Pack<T, V> gradient[AHEAD];
@@ -311,10 +335,10 @@ __device__ inline void inputGradient(const InputGradientArguments& arguments) {
   if (!place.active) return;
   const Affine<V> affine(arguments.norm, place.channel);
   float a[V], b[V], c[V], mean[V];
-  copy(arguments.coefficients + place.channel, a);
-  copy(arguments.coefficients + map.channels + place.channel, b);
-  copy(arguments.coefficients + 2 * static_cast<int64_t>(map.channels) + place.channel, c);
-  copy(arguments.norm.mean + place.channel, mean);
+  read(arguments.coefficients + place.channel, a);
+  read(arguments.coefficients + map.channels + place.channel, b);
+  read(arguments.coefficients + 2 * static_cast<int64_t>(map.channels) + place.channel, c);
+  read(arguments.norm.mean + place.channel, mean);
   constexpr int AHEAD = 4;
   Pack<T, V> in[AHEAD];
   Pack<T, V> gradient[AHEAD];

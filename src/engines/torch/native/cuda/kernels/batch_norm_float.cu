@@ -4,4 +4,4 @@
 
 KERNELS(float, float, 1)
 KERNELS(floatVector, float, 4)
-KERNEL(THREADS, 1, inverseDeviations, DeviationArguments, invertDeviations)
+KERNEL(THREADS, 1, runningStatistics, RunningArguments, readRunning)

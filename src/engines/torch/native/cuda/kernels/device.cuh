@@ -124,13 +124,14 @@ __device__ inline double blockSum(double value) {
  */
 __device__ inline bool isLastBlock(int32_t* counter, int blocks) {
   __shared__ bool isLast;
-  __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
+    // A fence of one thread orders what the barrier showed it of the others.
+    __threadfence();
     isLast = atomicAdd(counter, 1) == blocks - 1;
     if (isLast) *counter = 0;
+    __threadfence();
   }
   __syncthreads();
-  __threadfence();
   return isLast;
 }

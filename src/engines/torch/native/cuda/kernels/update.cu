@@ -121,17 +121,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) checkFinite(const FiniteAr
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x;
   const int64_t threads = static_cast<int64_t>(gridDim.x) * THREADS;
   const int64_t whole = reinterpret_cast<size_t>(vector) % 16 == 0 ? arguments.length / 4 : 0;
-  bool finite = true;
+  bool found = false;
 #pragma unroll 4
   for (int64_t i = thread; i < whole; i += threads) {
     float values[4];
     load<4>(vector + 4 * i).unpack(values);
 #pragma unroll
-    for (int k = 0; k < 4; k++) finite = finite && isFinite(values[k]);
+    for (int k = 0; k < 4; k++) found |= !isFinite(values[k]);
   }
-  for (int64_t i = 4 * whole + thread; i < arguments.length; i += threads) finite = finite && isFinite(vector[i]);
+  for (int64_t i = 4 * whole + thread; i < arguments.length; i += threads) found |= !isFinite(vector[i]);
   // Whoever writes, writes the same.
-  if (!finite) *arguments.nonFinite = 1;
+  if (found) *arguments.nonFinite = 1;
 }
 
 /** One block. */
@@ -152,9 +152,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) tensorScales(const ScalesA
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) updateChunks(const ChunkUpdateArguments arguments) {
-  if (*arguments.nonFinite) return;
   const UpdateArguments& vectors = arguments.update;
+  // Read before the flag is there: neither waits for the other.
   const Chunk chunk = arguments.chunks[blockIdx.x];
+  if (*arguments.nonFinite) return;
   const TensorScales scales = arguments.scales[chunk.tensor];
   const Factors factors = {
       scales.gradientFactor,
