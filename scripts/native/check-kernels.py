@@ -55,7 +55,8 @@ def describe(log):
     for entry in log.split("Compiling entry function ")[1:]:
         [name] = re.findall(r"^'(\w+)'", entry)
         [registers] = re.findall(r"Used (\d+) registers", entry)
-        [spilled] = re.findall(r"(\d+) bytes spill stores", entry)
+        # Of the kernel and of what it calls.
+        spilled = sum(map(int, re.findall(r"(\d+) bytes spill stores", entry)))
         shared = re.findall(r"(\d+) bytes smem", entry)
         yield f"  {name}: {registers} registers, {spilled} bytes spilled, {shared[0] if shared else 0} bytes shared"
 
@@ -68,7 +69,7 @@ def main():
         for source in sorted(SOURCES.glob("kernels/*.cu")):
             start = time.monotonic()
             compiled, log = compile_kernel(nvrtc, source, headers, arch)
-            print(f"{source.name} {arch}: {time.monotonic() - start:.1f} s" if compiled else f"{source.name} {arch}: failed")
+            print(f"{source.name} {arch}:", f"{time.monotonic() - start:.1f} s" if compiled else "failed")
             print("\n".join(describe(log)) if compiled and "warning" not in log else log)
             failed |= not compiled
     sys.exit(failed)

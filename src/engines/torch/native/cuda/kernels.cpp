@@ -74,7 +74,8 @@ struct Tiling {
   /** Enough blocks along the rows to fill the device, but no more than have something to do. */
   Grid grid(int threads, int perMultiprocessor, int64_t mostRows) const {
     const auto lines = threads / map.lanes;
-    const auto wanted = std::max(ceilDivide(residentBlocks(perMultiprocessor), tiles), ceilDivide(map.rows, lines * mostRows));
+    const auto wanted = std::max(ceilDivide(residentBlocks(perMultiprocessor), tiles),
+                                 ceilDivide(map.rows, lines * mostRows));
     const auto useful = ceilDivide(map.rows, lines * FEWEST_ROWS);
     const auto blocks = gridOf(std::min(wanted, useful));
     return {blocks.x, static_cast<unsigned>(tiles)};
@@ -250,8 +251,8 @@ at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Te
   const auto writesPassed = residual && step.relu;
   TORCH_CHECK(!writesPassed || y.defined(), step.name, ": expected the output of a step with a residual");
   dy = channelsLast(dy);
-  TORCH_CHECK(dy.scalar_type() == x.scalar_type(), step.name, ": expected a gradient of type ", x.scalar_type(), ", got ",
-              dy.scalar_type());
+  TORCH_CHECK(dy.scalar_type() == x.scalar_type(), step.name, ": expected a gradient of type ", x.scalar_type(),
+              ", got ", dy.scalar_type());
   if (x.numel() == 0) return at::empty_like(x);
 
   // Others may still read dy, unless this is its last reader.

@@ -1,7 +1,7 @@
-// Our own CUDA kernels, each behind a function that launches it on the current stream and waits for nothing. Sources are
-// in kernels/*.cu, compiled by NVRTC when the first replica of a process is made (module.h). All of them are
-// deterministic: no sum depends on the order in which blocks end. Callers hold a device guard and a stream guard. A graph
-// can capture all of them, on a thread that called loadKernels() and launched each once before.
+// Our own CUDA kernels, each behind a function that launches it on the current stream and waits for nothing. Sources
+// are in kernels/*.cu, compiled by NVRTC when the first replica of a process is made (module.h). All of them are
+// deterministic: no sum depends on the order in which blocks end. Callers hold a device guard and a stream guard. A
+// graph can capture all of them, on a thread that called loadKernels() and launched each once before.
 
 #pragma once
 
@@ -20,7 +20,8 @@ namespace cuda {
 
 /**
  * Images [batch.size, 3, 32, 32] in channels_last order, of type float32 or bfloat16: gathered, cropped, flipped,
- * normalised. Pointers of `batch` are on the device, batch.images at a multiple of 16. `table`: PixelTable, float32 [3, 256].
+ * normalised. Pointers of `batch` are on the device, batch.images at a multiple of 16. `table`: PixelTable, float32
+ * [3, 256].
  */
 at::Tensor assemble(const Batch& batch, const at::Tensor& table, at::ScalarType type);
 
@@ -29,7 +30,7 @@ at::Tensor assemble(const Batch& batch, const at::Tensor& table, at::ScalarType 
 
 bool batchNormServes(const at::Tensor& x);
 
-/** relu(batchNorm(x) + residual), as far as the step has them; saves mean and inverse deviation, mixes the running ones. */
+/** relu(batchNorm(x) + residual), as far as the step has them; saves the statistics, and mixes the running ones. */
 at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& residual, const Vectors& vectors,
                      Saved& saved);
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
@@ -37,9 +38,9 @@ at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at:
 /** The output of a training pass once more, from what it saved. */
 at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved);
 /**
- * dx; writes (or, where vectors.accumulates, adds to) the gradient of gamma and beta. Where a residual was added, `y` is
- * the step's output, and dy is overwritten by what passes through the ReLU: the gradient of the residual. Without one, y
- * is undefined, and dx may take the memory of dy. `factor` multiplies what goes on into the batch norm.
+ * dx; writes (or, where vectors.accumulates, adds to) the gradient of gamma and beta. Where a residual was added, `y`
+ * is the step's output, and dy is overwritten by what passes through the ReLU: the gradient of the residual. Without
+ * one, y is undefined, and dx may take the memory of dy. `factor` multiplies what goes on into the batch norm.
  */
 at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& y, at::Tensor& dy, double factor,
                              const Vectors& vectors, const Saved& saved);
@@ -72,8 +73,8 @@ void computeScales(const StepInput* input, const TensorFactors* factors, const S
                    const double* gradientNorms, const double* weightNorms, int tensors, TensorScales* scales);
 
 /**
- * RunUpdate of src/engines/engine.ts, the same bits as kernels/update.cpp: every operation in float32, rounded by itself.
- * Nothing is written where *nonFinite is set. Where input->analysed is, S and A are accumulated within
+ * RunUpdate of src/engines/engine.ts, the same bits as kernels/update.cpp: every operation in float32, rounded by
+ * itself. Nothing is written where *nonFinite is set. Where input->analysed is, S and A are accumulated within
  * [shardStart, shardEnd). `operands`: null, or bfloat16 copies of the weights, written along. All vectors begin at a
  * multiple of 16 bytes.
  */
@@ -84,15 +85,15 @@ void updateParameters(const UpdateArguments& arguments, const Chunks& chunks, co
 void checkLosses(const float* losses, int64_t samples, int32_t* nonFinite);
 
 /**
- * The last kernel of a step: adds the step's losses and hits to the totals, or, where *nonFinite is set, counts a skipped
- * step and puts the running statistics back; see StepTotals.
+ * The last kernel of a step: adds the step's losses and hits to the totals, or, where *nonFinite is set, counts a
+ * skipped step and puts the running statistics back; see StepTotals.
  */
 void finishStep(const float* losses, const float* hits, int64_t samples, const int32_t* nonFinite, float* statistics,
                 const float* statisticsBefore, int64_t statisticsLength, StepTotals* totals);
 
 /**
- * What S and A sum up to within [start, end), by chunk: four doubles each, sum |S|, sum A, sum |S| / A, and the number of
- * weights whose A is not 0; see src/amplification/directionality.ts. Chunks outside give zeros.
+ * What S and A sum up to within [start, end), by chunk: four doubles each, sum |S|, sum A, sum |S| / A, and the number
+ * of weights whose A is not 0; see src/amplification/directionality.ts. Chunks outside give zeros.
  */
 void directionSums(const float* S, const float* A, const Chunks& chunks, int64_t start, int64_t end, double* sums);
 

@@ -1,4 +1,4 @@
-// What host and device both read: plain structs. The kernels include it too, where NVRTC has no header of the standard's.
+// What host and device both read: plain structs. The kernels include it too; NVRTC has none of the standard's headers.
 
 #pragma once
 

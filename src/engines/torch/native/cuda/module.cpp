@@ -75,7 +75,7 @@ const Driver& driver() {
   return driver;
 }
 
-/** NVRTC looks for its built-in headers by the name of a library alone, which pip's lies in a folder of no search path. */
+/** NVRTC looks for its built-in headers by the name of a library alone; pip's is in a folder of no search path. */
 void loadBuiltins() {
   Dl_info info;
   int major = 0;
@@ -104,8 +104,8 @@ Image compile(const Source& source, const std::string& architecture) {
     texts.push_back(header.text);
   }
   nvrtcProgram program = nullptr;
-  check(nvrtcCreateProgram(&program, source.text, source.name, static_cast<int>(names.size()), texts.data(), names.data()),
-        source.name);
+  const auto headers = static_cast<int>(names.size());
+  check(nvrtcCreateProgram(&program, source.text, source.name, headers, texts.data(), names.data()), source.name);
   struct Destroyer {
     nvrtcProgram program;
     ~Destroyer() { nvrtcDestroyProgram(&program); }
@@ -128,7 +128,7 @@ std::vector<Image> compileAll(const std::string& architecture) {
   loadBuiltins();
   std::vector<std::future<Image>> pending;
   for (const auto& source : PROGRAMS) {
-    pending.push_back(std::async(std::launch::async, [&source, &architecture] { return compile(source, architecture); }));
+    pending.push_back(std::async(std::launch::async, [&] { return compile(source, architecture); }));
   }
   // First all of them, since those that still run read what an exception would free.
   for (const auto& image : pending) image.wait();

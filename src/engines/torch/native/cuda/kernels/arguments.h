@@ -1,11 +1,11 @@
-// The argument of each kernel, one struct each: kernels.cpp fills what the kernels read, so neither can mistake the other.
+// The argument of each kernel, one struct each: what kernels.cpp fills is what the kernels read.
 // Maps are [rows, channels], of float or bfloat16; `void` where a kernel is there for both.
 
 #pragma once
 
 #include "layout.h"
 
-/** Threads of a block: sums need large ones, so that few partial sums are left; the rest only has to fill the device. */
+/** Threads of a block: sums need large ones, which leave few partial sums; the rest only has to fill the device. */
 constexpr int SUM_THREADS = 512;
 constexpr int THREADS = 256;
 /** How many blocks the registers of a multiprocessor hold at once. */

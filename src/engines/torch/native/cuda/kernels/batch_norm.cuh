@@ -1,5 +1,5 @@
 // Batch norm with the addition and the ReLU behind it, over maps [rows, channels]. Each direction is a sum by channel,
-// then a pass over the map. All of it is bound by memory: threads hold 16 bytes of a row, and load several rows at once.
+// then a pass over the map. All of it is bound by memory: threads hold 16 bytes of a row, and load several at once.
 // The files that include this one make the kernels of an element type, so that the types are compiled side by side.
 
 #pragma once
@@ -34,8 +34,8 @@ struct Place {
 };
 
 /**
- * Calls body(k, position in the map) for the rows of a thread, AHEAD at a time, and before it `load` for all of these: so
- * many loads are under way at once, as far as there are registers.
+ * Calls body(k, position in the map) for the rows of a thread, AHEAD at a time, and before it `load` for all of these:
+ * so many loads are under way at once, as far as there are registers.
  */
 template <int AHEAD, int V, typename Load, typename Body>
 __device__ inline void forRows(const Place<V>& place, const Map& map, bool backwards, Load load, Body body) {
@@ -110,8 +110,8 @@ __device__ inline float largestStopped<bfloat16>() {
 }
 
 /**
- * Adds up two sums by channel over the block, and then over all blocks that work on the tile: in float64, and in the same
- * order whichever block ends last. There, calls body(channel, first sum, second sum) for each channel of the tile.
+ * Adds up two sums by channel over the block, and then over all blocks that work on the tile: in float64, and in the
+ * same order whichever block ends last. There, calls body(channel, first sum, second sum) for each channel of the tile.
  */
 template <int V, typename Body>
 __device__ inline void reduceTile(const Place<V>& place, const Map& map, const float (&first)[V],
@@ -263,7 +263,7 @@ __device__ inline void normalise(const NormaliseArguments& arguments) {
       });
 }
 
-/** How g, what passes through the ReLU, is made from dy: all of it; where y is above 0; where it was, by x once more. */
+/** How g, what passes the ReLU, is made from dy: all of it; where y is above 0; where it was, by x once more. */
 enum class Mask { none, output, again };
 
 template <typename T, int V, Mask MASK>
@@ -308,20 +308,20 @@ __device__ inline void gradientSums(const GradientSumsArguments& arguments) {
           if (MASK == Mask::output) store(passed + at, g);
         });
   }
-  // With g scaled by the factor: dx = gamma * r * (g - mean(g) - (x - m) * r^2 * mean(g * (x - m))), r = 1 / deviation.
-  reduceTile(place, map, sum, product, arguments.partial, arguments.counters, [&](int c, double total, double products) {
+  // With r = 1 / deviation: dx = factor * gamma * r * (g - mean(g) - (x - m) * r^2 * mean(g * (x - m))).
+  reduceTile(place, map, sum, product, arguments.partial, arguments.counters, [&](int c, double sums, double products) {
     const auto count = static_cast<double>(map.rows);
     const double r = arguments.norm.inverseDeviation[c];
     const double scale = arguments.factor * arguments.norm.gamma[c] * r;
     float* coefficients = arguments.coefficients + c;
     coefficients[0] = static_cast<float>(scale);
     coefficients[map.channels] = static_cast<float>(-scale * r * r * products / count);
-    coefficients[2 * static_cast<int64_t>(map.channels)] = static_cast<float>(-scale * total / count);
+    coefficients[2 * static_cast<int64_t>(map.channels)] = static_cast<float>(-scale * sums / count);
     const auto write = [&](float& gradient, double value) {
       gradient = arguments.accumulates ? gradient + static_cast<float>(value) : static_cast<float>(value);
     };
     write(arguments.gammaGradient[c], arguments.factor * r * products);
-    write(arguments.betaGradient[c], arguments.factor * total);
+    write(arguments.betaGradient[c], arguments.factor * sums);
   });
 }
 

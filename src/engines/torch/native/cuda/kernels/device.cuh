@@ -1,4 +1,5 @@
-// What the kernels share: bfloat16 by its bits, loads and stores of 16 bytes, sums over a block. NVRTC has no CUDA headers.
+// What the kernels share: bfloat16 by its bits, loads and stores of 16 bytes, sums over a block. NVRTC has no headers
+// of CUDA's.
 
 #pragma once
 

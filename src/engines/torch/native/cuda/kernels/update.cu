@@ -1,5 +1,4 @@
-// The update of the flat vectors, and what is measured of them before: a block a chunk. Update and measures are bound by
-// memory.
+// The update of the flat vectors, and what is measured of them before: a block a chunk, all of it bound by memory.
 
 #include "arguments.h"
 #include "device.cuh"
