@@ -33,7 +33,7 @@ Stages, all of them by default, in this order:
   --list           prints the stages, and whether they have one
 
 Environment:
-  OUT              folder of the results (default: results)
+  OUT              folder of the results (default: results, in the packed folder)
   BATCHES          of the bench stages (default: 128 512)
   PRECISIONS       of the bench stages (default: tf32 bfloat16)
   PAIRS            of measurements with each peer, in turn (default: 5)

@@ -119,7 +119,7 @@ print(json.dumps({name: parameter_count(build(name, 0.1, 10)) for name in sys.ar
     Subject.start<{ parameters: number }, TrainingRequest, TrainingAnswer>(
       'torch',
       pythonCommand(python!, 'train_step', {
-        ...{ variant: 'torch-channels-last', model: 'resnet8', width: 0.25, classes: 10, batch: 4 },
+        ...{ variant: 'torch-channels-last', model: 'resnet8', width: 0.5, classes: 10, batch: 4 },
         ...{ processes: 1, threads: 1, device: 'cpu', precision: 'float32', images: 8, ...changes },
       }),
     );
