@@ -1,6 +1,7 @@
 // What bench/gpu.sh measured, as one document: JSON with every figure, and Markdown for people.
 
 import { formatBytes, formatPercent, formatRate } from '../src/cli/format.ts';
+import type { Precision } from '../src/config/schema.ts';
 import type { RunSummary } from '../src/training/metrics.ts';
 import type { AnalysisResult } from './analysis.ts';
 import type { ManyResult } from './many.ts';
@@ -8,10 +9,9 @@ import type { ParityResult } from './parity.ts';
 import type { Peak } from './peak.ts';
 import type { Peer } from './peer-names.ts';
 import type { PeerRow, PeersResult } from './peers.ts';
-import type { PrecisionName } from './precision-names.ts';
 import type { Provenance } from './results.ts';
 
-type PeakResult = Peak & { readonly precision: PrecisionName };
+type PeakResult = Peak & { readonly precision: Precision };
 /** Results of the stages, in the order of their files' names; what was not measured is missing. */
 export interface GpuResults {
   readonly peers: readonly (PeersResult & Provenance)[];

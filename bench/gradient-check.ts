@@ -6,11 +6,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Config } from '../src/config/schema.ts';
+import type { Config, Precision } from '../src/config/schema.ts';
 import { buildModel } from '../src/models/index.ts';
 import { initialParameters } from '../src/models/initialise.ts';
 import { graphOf } from './measured.ts';
-import type { PrecisionName } from './precision-names.ts';
 import { type Command, nodeCommand, SubjectError } from './subject.ts';
 import { CLASSES, noiseSplit } from './synthetic-data.ts';
 
@@ -27,12 +26,12 @@ const LARGEST_DIFFERENCE = 0.1;
  * What is further away, as the gradient of every network is in bfloat16 (PyTorch's on a CPU by 0.1 for resnet8, 0.3 for
  * resnet18 and more than 1 for resnet50), is compared with the peer's.
  */
-const ALWAYS_FINE: Readonly<Record<PrecisionName, number>> = { float32: 5e-2, tf32: 5e-2, bfloat16: 1e-1 };
+const ALWAYS_FINE: Readonly<Record<Precision, number>> = { float32: 5e-2, tf32: 5e-2, bfloat16: 1e-1 };
 /** Two ways to round are as far from float64 as each other, give or take what chance decides. */
 const LARGEST_ERROR_RATIO = 2;
 
 /** `float64` is a peer's alone, on its CPU. */
-export type GradientPrecision = PrecisionName | 'float64';
+export type GradientPrecision = Precision | 'float64';
 
 /** What a program that writes gradients is given, beside the model. */
 export interface GradientSetup {
@@ -67,9 +66,9 @@ export async function checkGradient(
   peer: string,
   theirs: (setup: GradientSetup & Record<string, unknown>) => Command,
 ): Promise<GradientAgreement> {
-  const precision: PrecisionName = config.precision;
+  const precision: Precision = config.precision;
   const reduced = precision !== 'float32';
-  const own: readonly PrecisionName[] = reduced ? ['float32', precision] : ['float32'];
+  const own: readonly Precision[] = reduced ? ['float32', precision] : ['float32'];
   const gradients = await gradientsOfBoth(config, peer, theirs, {
     ours: own,
     theirs: reduced ? [...own, 'float64'] : own,
@@ -95,7 +94,7 @@ export async function checkGradient(
 
 /** Of the gradients in a precision, from the peer's in float64. */
 export function errorsOf(
-  precision: PrecisionName,
+  precision: Precision,
   ours: Gradients,
   theirs: Gradients,
 ): { ours: number; theirs: number } {
@@ -106,10 +105,10 @@ export function errorsOf(
   };
 }
 
-export const largestError = (precision: PrecisionName, { theirs }: { theirs: number }): number =>
+export const largestError = (precision: Precision, { theirs }: { theirs: number }): number =>
   Math.max(ALWAYS_FINE[precision], LARGEST_ERROR_RATIO * theirs);
 
-export const isFine = (precision: PrecisionName, errors: { ours: number; theirs: number }): boolean =>
+export const isFine = (precision: Precision, errors: { ours: number; theirs: number }): boolean =>
   errors.ours <= largestError(precision, errors);
 
 /**
@@ -120,7 +119,7 @@ export async function gradientsOfBoth(
   config: Config,
   peer: string,
   theirs: (setup: GradientSetup & Record<string, unknown>) => Command,
-  precisions: { readonly ours: readonly PrecisionName[]; readonly theirs: readonly GradientPrecision[] },
+  precisions: { readonly ours: readonly Precision[]; readonly theirs: readonly GradientPrecision[] },
 ): Promise<{ width: number; ours: Gradients; other: Gradients }> {
   const { name } = config.model;
   const stem = buildModel({ name, width: 1, classes: CLASSES }).layers[0].parameters[0].shape[0];

@@ -3,7 +3,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../src/config/schema.ts';
+import type { Config, Precision } from '../src/config/schema.ts';
 import type { Batch } from '../src/data/dataset.ts';
 import { createEngine } from '../src/engines/index.ts';
 import { initialStatistics } from '../src/models/initialise.ts';
@@ -12,10 +12,13 @@ import { graphOf } from './measured.ts';
 import { loadPlainWasm, plainGradient } from './plain-replica.ts';
 import { normalisation } from './synthetic-data.ts';
 
+/** Ours has no float64. */
+type OwnSetup = GradientSetup & { readonly precisions: readonly Precision[] };
+
 const [side, config, setup] = process.argv.slice(2).map((text) => JSON.parse(text)) as [
   'gradamp' | 'stock',
   Config,
-  GradientSetup,
+  OwnSetup,
 ];
 const graph = graphOf({ ...config, model: { ...config.model, width: setup.width } });
 const read = (name: string) => Uint8Array.from(readFileSync(join(setup.folder, name)));
@@ -31,7 +34,7 @@ for (const precision of setup.precisions) {
     plainGradient(graph, parameters, gradient, batch);
   } else {
     const [device] = config.devices;
-    const engine = await createEngine({ ...config, ...{ precision }, device, threads: 1 });
+    const engine = await createEngine({ ...config, precision, device, threads: 1 });
     const statistics = initialStatistics(graph);
     const replica = engine.createReplica({ graph, normalisation, parameters, gradient, statistics });
     replica.gradient([batch], setup.batch);

@@ -1,13 +1,12 @@
 // What is measured: a training step as `gradamp train` takes it, described by the same config.
 
 import { checkConfig } from '../src/config/load.ts';
-import type { Config, ModelName } from '../src/config/schema.ts';
+import type { Config, ModelName, Precision } from '../src/config/schema.ts';
 import { chooseEngine } from '../src/engines/index.ts';
 import { threadsPerWorker } from '../src/engines/torch/threads.ts';
 import type { Graph } from '../src/models/graph.ts';
 import { buildModel } from '../src/models/index.ts';
 import { checkSizes } from '../src/parallel/sizes.ts';
-import type { PrecisionName } from './precision-names.ts';
 import { CLASSES } from './synthetic-data.ts';
 
 /** Options that the benchmarks of a training step share. */
@@ -22,7 +21,7 @@ export interface MeasuredOptions {
   readonly engine: Config['engine'];
   readonly backend: Config['backend'];
   /** Without it the config's default. */
-  readonly precision?: PrecisionName;
+  readonly precision?: Precision;
   /** `key=value` of any other key of a config. */
   readonly set: readonly string[];
 }

@@ -1,17 +1,16 @@
 // `gradamp bench parity`: how far our gradients on a device are from PyTorch's in float64, in each precision, beside how
 // far PyTorch's own are on the same device.
 
-import type { Config, ModelName } from '../src/config/schema.ts';
+import type { Config, ModelName, Precision } from '../src/config/schema.ts';
 import { UsageError } from '../src/errors.ts';
 import { errorsOf, gradientsOfBoth, isFine, largestError } from './gradient-check.ts';
 import { measuredConfig } from './measured.ts';
-import type { PrecisionName } from './precision-names.ts';
 import { findTorchPython, NO_TORCH, pythonCommand } from './python.ts';
 import { CLASSES } from './synthetic-data.ts';
 
 export interface ParityOptions {
   readonly models: readonly ModelName[];
-  readonly precisions: readonly PrecisionName[];
+  readonly precisions: readonly Precision[];
   readonly device: 'cpu' | 'cuda';
   readonly engine: Config['engine'];
   readonly python?: string;
@@ -20,7 +19,7 @@ export interface ParityOptions {
 export interface ParityRow {
   readonly model: ModelName;
   readonly width: number;
-  readonly precision: PrecisionName;
+  readonly precision: Precision;
   /** Distances |g - reference| / |reference| from the gradient in float64. */
   readonly ours: number;
   readonly theirs: number;

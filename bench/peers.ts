@@ -1,12 +1,11 @@
 // `gradamp bench peers`: our training step beside that of others, the same model, batch, precision and threads, in
 // turn on the same machine in one call.
 
-import type { Config } from '../src/config/schema.ts';
+import type { Config, Precision } from '../src/config/schema.ts';
 import { UsageError } from '../src/errors.ts';
 import { checkGradient, type GradientAgreement } from './gradient-check.ts';
 import { type Measured, type MeasuredOptions, measuredConfig, measuredOf, threadsOf } from './measured.ts';
 import type { Peer } from './peer-names.ts';
-import type { PrecisionName } from './precision-names.ts';
 import { findTorchPython, NO_TORCH, pythonCommand, type TorchPython } from './python.ts';
 import { alternate, ratioOfPairs, type Spread } from './statistics.ts';
 import { type Command, nodeCommand, SubjectError } from './subject.ts';
@@ -136,7 +135,7 @@ interface Unavailable {
 
 function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Runnable | Unavailable {
   const { model, batchSize, accumulate, microBatch, clipNorm, devices } = config;
-  const precision: PrecisionName = config.precision;
+  const precision: Precision = config.precision;
   if (accumulate > 1 || microBatch !== undefined || clipNorm !== undefined) {
     return { unavailable: 'takes plain steps only: leave out accumulate, microBatch and clipNorm' };
   }

@@ -21,6 +21,7 @@ export default async function serve({ setup, port }: ReplicaTask): Promise<void>
       train: (order) => started().train(order),
       evaluate: (part) => started().evaluate(part),
       measure: () => started().measure(),
+      publish: () => started().publish(),
       deviceMemory: () => started().deviceMemory(),
       close: resolve,
     };

@@ -4,13 +4,14 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const PROBE = join(ROOT, 'scripts', 'native', 'probe.cjs');
 export const SOURCES = join(ROOT, 'src', 'engines', 'torch', 'native');
 const PROBE_TIMEOUT = 60_000;
+const DRIVER_VERSION = '/proc/driver/nvidia/version';
 
 /** Where builds go, and where the engine looks for one: `GRADAMP_NATIVE`, or build/native of the checkout. */
 export function addonFolder(environment = process.env) {
@@ -49,7 +50,7 @@ export function readBuildInfo(folder) {
 
 /**
  * Whether the addon in `folder` can be used here. Loads it in a process of its own, so that what crashes there crashes
- * nobody else; that it loaded is noted beside it and holds until the addon, its libtorch or Node changes.
+ * nobody else; that it loaded is noted beside it and holds until the addon, its libtorch, the GPUs' driver or Node changes.
  *
  * @returns `build`, what the addon says of itself, and `info`, the content of build-info.json; or `problem`, one line.
  */
@@ -61,14 +62,21 @@ export function inspectAddon(folder, { sources = SOURCES } = {}) {
   if (existsSync(sources) && info.sources !== sourceHash(sources)) {
     return { problem: `${file}: built from other sources than those that are here` };
   }
-  const { library, version } = info.libtorch;
+  const { LD_LIBRARY_PATH = '', LD_PRELOAD = '' } = process.env;
+  const { version } = info.libtorch;
+  const library = info.relocatable
+    ? findLoaded(info.libtorch.library, LD_LIBRARY_PATH)
+    : info.libtorch.library;
+  if (library === undefined) {
+    return {
+      problem: `${file}: built for the libtorch ${version} of LD_LIBRARY_PATH, where no ${info.libtorch.library} is`,
+    };
+  }
   if (!existsSync(library)) {
     return { problem: `${file}: built for the libtorch ${version} in ${dirname(library)}, which is gone` };
   }
-  const { LD_LIBRARY_PATH = '', LD_PRELOAD = '' } = process.env;
-  const key = [fingerprint(file), fingerprint(library), process.version, LD_LIBRARY_PATH, LD_PRELOAD].join(
-    '\n',
-  );
+  const programs = [fingerprint(file), fingerprint(library), process.version, driverVersion()];
+  const key = [...programs, LD_LIBRARY_PATH, LD_PRELOAD].join('\n');
   const note = join(folder, 'probe.json');
   const noted = readJson(note);
   const build = noted?.key === key ? noted.build : undefined;
@@ -83,9 +91,33 @@ export function inspectAddon(folder, { sources = SOURCES } = {}) {
   return { build: answer.build, info };
 }
 
+/**
+ * The GPUs that an addon with CUDA sees, asked in a process of its own, so that this one does not start CUDA, and every
+ * time anew: which of a machine's GPUs a process sees is not to be told from files.
+ *
+ * @param folder of an addon that can be used.
+ * @returns `devices`, by index; or `problem`, one line.
+ */
+export function listDevices(folder) {
+  const file = addonFile(folder);
+  const { devices, problem } = probe(file, '--devices');
+  return problem === undefined ? { devices } : { problem: `${file}: ${problem}` };
+}
+
+/** Of NVIDIA's driver, in its own words. */
+function driverVersion() {
+  return existsSync(DRIVER_VERSION) ? readFileSync(DRIVER_VERSION, 'utf8').trim() : 'no driver';
+}
+
+/** The file that the loader takes for a library without a path. */
+function findLoaded(name, path) {
+  const folders = path.split(delimiter).filter((folder) => folder !== '');
+  return folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
+}
+
 /** Loads the addon in a child process. */
-function probe(file) {
-  const { status, signal, error, stdout, stderr } = spawnSync(process.execPath, [PROBE, file], {
+function probe(file, ...wanted) {
+  const { status, signal, error, stdout, stderr } = spawnSync(process.execPath, [PROBE, file, ...wanted], {
     encoding: 'utf8',
     timeout: PROBE_TIMEOUT,
     killSignal: 'SIGKILL',

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run, SetupError, speaker } from '../command.mjs';
 import { addonFile, fingerprint, inspectAddon, readBuildInfo, SOURCES, sourceHash } from './addon.mjs';
@@ -62,6 +62,8 @@ export function describeMissing(missing, environment = process.env) {
  * @param options.folder where gradamp.node and build-info.json go; the compiler's files go to its `cmake`.
  * @param options.flags further flags of the compiler and linker, for the sanitizers.
  * @param options.probe whether it is loaded at the end, as all but those with a sanitizer can be.
+ * @param options.relocatable whether it names no folder of this machine: the libraries are then found by
+ * `LD_LIBRARY_PATH`, here too.
  * @throws SetupError that tells what is missing, or what failed.
  */
 export async function buildAddon(program, options) {
@@ -69,6 +71,7 @@ export async function buildAddon(program, options) {
     folder,
     flags = [],
     probe = true,
+    relocatable = false,
     environment = process.env,
     inputs = findBuildInputs(environment),
   } = options;
@@ -81,8 +84,9 @@ export async function buildAddon(program, options) {
     throw new SetupError([problem, ...search].join('\n  '));
   }
   const { version, cuda, where } = inputs.found;
-  say(`libtorch ${version}${cuda ? ' with CUDA' : ''}: ${where}`);
-  await compile(program, { ...inputs, folder, flags, environment });
+  say(`libtorch ${version}${cuda?.version ? ` with CUDA ${cuda.version}` : ''}: ${where}`);
+  if (cuda?.problem) say(`it has CUDA, but the addon is built without: ${cuda.problem}`);
+  await compile(program, { ...inputs, folder, flags, relocatable, environment });
   if (!probe) return;
   const inspection = inspectAddon(folder);
   if (inspection.problem) throw new SetupError(`the addon is built but does not load: ${inspection.problem}`);
@@ -97,12 +101,13 @@ export const failureNote = (folder) => join(folder, 'failure.txt');
 export const askedLibtorch = ({ LIBTORCH = '', LIBTORCH_USE_PYTORCH = '' }) =>
   `${LIBTORCH} ${LIBTORCH_USE_PYTORCH}`.trim();
 
-async function compile(program, { folder, flags, tools, found, environment }) {
+async function compile(program, { folder, flags, relocatable, tools, found, environment }) {
   const sources = sourceHash();
   const tree = join(folder, 'cmake');
   // The compiler's own dependencies do not tell a replaced libtorch, whose files may be older than the objects.
-  if (readBuildInfo(folder)?.fingerprint !== fingerprint(found.library))
-    rmSync(tree, { recursive: true, force: true });
+  const library = relocatable ? basename(found.library) : found.library;
+  const mark = fingerprint(found.library).replace(found.library, library);
+  if (readBuildInfo(folder)?.fingerprint !== mark) rmSync(tree, { recursive: true, force: true });
   mkdirSync(tree, { recursive: true });
   const abi = found.oldStrings ? ['-D_GLIBCXX_USE_CXX11_ABI=0'] : [];
   await run(
@@ -116,6 +121,8 @@ async function compile(program, { folder, flags, tools, found, environment }) {
       `-DLIBTORCH_INCLUDE=${found.include.join(';')}`,
       `-DLIBTORCH_LIBRARIES=${found.libraries.join(';')}`,
       `-DNODE_INCLUDE=${HEADERS.map((path) => join(ROOT, path)).join(';')}`,
+      ...cudaOptions(found.cuda),
+      `-DCMAKE_SKIP_RPATH=${relocatable ? 'ON' : 'OFF'}`,
     ],
     { cwd: ROOT },
   );
@@ -127,11 +134,13 @@ async function compile(program, { folder, flags, tools, found, environment }) {
     throw new SetupError('the sources changed while they were compiled; build again');
   }
   const info = {
-    libtorch: { version: found.version, from: found.source, library: found.library },
-    fingerprint: fingerprint(found.library),
+    libtorch: { version: found.version, from: found.source, library },
+    relocatable,
+    fingerprint: mark,
     asked: askedLibtorch(environment),
     compiler: compilerVersion(tools.compiler),
-    cuda: found.cuda,
+    cuda: found.cuda?.version ?? null,
+    cudaProblem: found.cuda?.problem ?? null,
     instructionSets: INSTRUCTION_SETS,
     sources,
   };
@@ -140,6 +149,16 @@ async function compile(program, { folder, flags, tools, found, environment }) {
   rmSync(join(folder, 'probe.json'), { force: true });
   renameSync(`${addonFile(folder)}.new`, addonFile(folder));
   writeFileSync(join(folder, 'build-info.json'), `${JSON.stringify(info, null, 2)}\n`);
+}
+
+/** Given either way, since CMake remembers what it was told the last time. */
+function cudaOptions(cuda) {
+  const { include, libraries } = cuda?.problem === undefined && cuda ? cuda : { include: [], libraries: [] };
+  return [
+    `-DGRADAMP_CUDA=${libraries.length > 0 ? 'ON' : 'OFF'}`,
+    `-DCUDA_INCLUDE=${include.join(';')}`,
+    `-DCUDA_LIBRARIES=${libraries.join(';')}`,
+  ];
 }
 
 function compilerVersion(compiler) {

@@ -2,7 +2,8 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
+import { findCuda } from './cuda-toolkit.mjs';
 
 /** Its ATen has all that the addon calls, and its headers compile as C++20. */
 export const OLDEST = [1, 13];
@@ -20,6 +21,7 @@ const MULTIARCH = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
  * one has it, see `inspectFolders`.
  */
 export function findLibtorch({ root, environment = process.env, prefixes = ['/usr/local', '/usr'] }) {
+  const cudaPlaces = { environment, system: join(prefixes[0], 'cuda') };
   const tried = [];
   const attempt = (source, where, outcome) => {
     if (outcome.problem === undefined) return { source, where, ...outcome };
@@ -27,17 +29,19 @@ export function findLibtorch({ root, environment = process.env, prefixes = ['/us
     return undefined;
   };
   const { LIBTORCH, LIBTORCH_USE_PYTORCH } = environment;
-  if (LIBTORCH) return { found: attempt('LIBTORCH', `LIBTORCH=${LIBTORCH}`, inspectTorch(LIBTORCH)), tried };
+  if (LIBTORCH) {
+    return { found: attempt('LIBTORCH', `LIBTORCH=${LIBTORCH}`, inspectTorch(LIBTORCH, cudaPlaces)), tried };
+  }
   tried.push('LIBTORCH: not set');
   const pythons = [join(root, '.venv', 'bin', 'python'), ...onPath('python3', environment)];
   for (const python of pythons) {
-    const found = attempt('python', `torch of ${python}`, inspectPython(python, environment));
+    const found = attempt('python', `torch of ${python}`, inspectPython(python, cudaPlaces));
     if (found) return { found, tried };
   }
   if (pythons.length === 1) tried.push('python3: not on the PATH');
   if (LIBTORCH_USE_PYTORCH === '1') return { tried };
   for (const prefix of prefixes) {
-    const found = attempt('system', `libtorch of ${prefix}`, inspectSystem(prefix));
+    const found = attempt('system', `libtorch of ${prefix}`, inspectSystem(prefix, cudaPlaces));
     if (found) return { found, tried };
   }
   return { tried };
@@ -50,37 +54,45 @@ export function onPath(name, environment = process.env) {
   return found ? [found] : [];
 }
 
-function inspectPython(python, environment) {
+/**
+ * The torch of that Python.
+ *
+ * @param cudaPlaces where findCuda looks.
+ * @returns as inspectFolders.
+ */
+export function inspectPython(python, cudaPlaces = {}) {
   if (!existsSync(python)) return { problem: 'not there' };
   const { status, stdout } = spawnSync(python, ['-c', PYTHON_QUESTION], {
     encoding: 'utf8',
-    env: environment,
+    env: cudaPlaces.environment,
   });
   if (status !== 0) return { problem: 'this Python does not start' };
   const folder = stdout.trim();
-  return folder === '' ? { problem: 'this Python has no torch' } : inspectTorch(folder);
+  return folder === '' ? { problem: 'this Python has no torch' } : inspectTorch(folder, cudaPlaces);
 }
 
 /** A folder with `include` and `lib`, as the archives of pytorch.org and the wheels have it. */
-function inspectTorch(folder) {
+function inspectTorch(folder, cudaPlaces) {
   if (!existsSync(folder)) return { problem: 'no such folder' };
-  return inspectFolders(join(folder, 'include'), join(folder, 'lib'));
+  const wheels = join(dirname(folder), 'nvidia');
+  return inspectFolders(join(folder, 'include'), join(folder, 'lib'), { ...cudaPlaces, wheels });
 }
 
-function inspectSystem(prefix) {
+function inspectSystem(prefix, cudaPlaces) {
   const folders = [MULTIARCH[process.arch], '.', '../lib64'].filter(Boolean);
   const library = folders
     .map((folder) => join(prefix, 'lib', folder))
     .find((folder) => existsSync(join(folder, 'libtorch_cpu.so')));
   if (!library) return { problem: 'no libtorch_cpu.so' };
-  return inspectFolders(join(prefix, 'include'), library);
+  return inspectFolders(join(prefix, 'include'), library, cudaPlaces);
 }
 
 /**
  * @returns `problem`, or `version`; `include`, folders; `libraries`, files to link; `library`, the one that holds ATen;
- * `cuda`, whether it has kernels for GPUs; `oldStrings`, whether it was compiled with the strings of C++98.
+ * `cuda`, null where it has no kernels for GPUs, else what findCuda returns; `oldStrings`, whether it was compiled with
+ * the strings of C++98.
  */
-function inspectFolders(include, lib) {
+function inspectFolders(include, lib, cudaPlaces) {
   const [atenLibrary, coreLibrary] = ['libtorch_cpu.so', 'libc10.so'].map((name) => join(lib, name));
   for (const path of [atenLibrary, coreLibrary, join(include, 'ATen', 'Functions.h')]) {
     if (!existsSync(path)) return { problem: `no ${path}` };
@@ -96,7 +108,7 @@ function inspectFolders(include, lib) {
     include: [include, join(include, 'torch', 'csrc', 'api', 'include')],
     libraries: [atenLibrary, coreLibrary],
     library: realpathSync(atenLibrary),
-    cuda: existsSync(join(lib, 'libtorch_cuda.so')),
+    cuda: existsSync(join(lib, 'libtorch_cuda.so')) ? findCuda({ lib, ...cudaPlaces }) : null,
     oldStrings: !readFileSync(coreLibrary).includes('__cxx11'),
   };
 }

@@ -2,8 +2,7 @@
 
 import type { Command } from 'commander';
 import type { Measured } from '../../bench/measured.ts';
-import { PRECISIONS } from '../../bench/precision-names.ts';
-import { LARGEST_WIDTH } from '../config/schema.ts';
+import { LARGEST_WIDTH, PRECISIONS } from '../config/schema.ts';
 import type { DeviceMemory } from '../engines/engine.ts';
 import { modelNames } from '../models/index.ts';
 import { choice, collect, positiveNumber, wholeNumber } from './arguments.ts';

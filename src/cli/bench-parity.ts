@@ -2,8 +2,8 @@
 
 import { Command } from 'commander';
 import type { ParityOptions, ParityResult } from '../../bench/parity.ts';
-import { PRECISIONS, type PrecisionName } from '../../bench/precision-names.ts';
 import type { ModelName } from '../config/schema.ts';
+import { PRECISIONS, type Precision } from '../config/schema.ts';
 import { modelNames } from '../models/index.ts';
 import { choice, listOf, oneOf } from './arguments.ts';
 import { addOutputOptions, type OutputOptions, reportProgress, tell } from './bench-options.ts';
@@ -17,12 +17,9 @@ export function benchParityCommand(): Command {
       'resnet18',
       'resnet50',
     ])
-    .option(
-      '--precisions <list>',
-      `any of ${PRECISIONS.join(',')}`,
-      listOf(oneOf<PrecisionName>(PRECISIONS)),
-      ['float32'],
-    )
+    .option('--precisions <list>', `any of ${PRECISIONS.join(',')}`, listOf(oneOf<Precision>(PRECISIONS)), [
+      'float32',
+    ])
     .addOption(choice('--device <name>', 'cuda: cuda:0', ['cpu', 'cuda']).default('cpu'))
     .addOption(choice('--engine <name>', 'engine', ['auto', 'torch', 'tfjs']).default('auto'))
     .option('--python <program>', 'a Python with torch (default: python3, else /usr/bin/python3)');

@@ -6,8 +6,10 @@ import { Command } from 'commander';
 import { DATASET_NAMES } from '../config/schema.ts';
 import { locateSets, look, readDatasetDescription } from '../data/cifar.ts';
 import type { DatasetName } from '../data/dataset.ts';
+import { inspectNative, nativeDevices } from '../engines/torch/load.ts';
 import { type EngineProbe, probeEngines } from './engines.ts';
 import { formatBytes, formatCount } from './format.ts';
+import { describeGpus, findGpus } from './gpus.ts';
 import { describeMachine, type Machine } from './machine.ts';
 import { formatTable } from './table.ts';
 
@@ -30,17 +32,20 @@ export function doctorCommand(): Command {
       const data = await findData('data');
       if (json) {
         const engines = await probeEngines();
-        process.stdout.write(`${JSON.stringify({ machine, engines, data }, null, 2)}\n`);
+        const gpus = findGpus(inspectNative(), nativeDevices);
+        process.stdout.write(`${JSON.stringify({ machine, engines, gpus, data }, null, 2)}\n`);
         return;
       }
       // The engines take some seconds.
       process.stdout.write(`${describe(machine)}\n\n`);
-      process.stdout.write(`${describeEngines(await probeEngines())}\n\n${describeData(data)}\n`);
+      process.stdout.write(`${describeEngines(await probeEngines())}\n\n`);
+      process.stdout.write(`${describeGpus(findGpus(inspectNative(), nativeDevices))}\n\n`);
+      process.stdout.write(`${describeData(data)}\n`);
     });
 }
 
 function describe(machine: Machine): string {
-  const { node, nodeProblem, memory, vectorInstructions, wasmSimd, gpus } = machine;
+  const { node, nodeProblem, memory, vectorInstructions, wasmSimd, gpus, nvidiaDriver } = machine;
   const vectors = [...vectorInstructions, ...(wasmSimd ? ['WebAssembly SIMD'] : [])];
   const rows = [
     ['Node', `${node}, ${nodeProblem ?? 'supported'}`],
@@ -49,6 +54,7 @@ function describe(machine: Machine): string {
     ['vectors', vectors.join(', ') || 'unknown'],
     ['memory', `${formatBytes(memory.total)}, ${formatBytes(memory.free)} free`],
     ['NVIDIA GPUs', gpus.join(', ') || 'none'],
+    ['NVIDIA driver', nvidiaDriver ?? 'none'],
   ];
   return formatTable([{ title: 'machine' }, { title: '' }], rows);
 }

@@ -14,10 +14,13 @@ import { largestPass, stepCount } from '../data/sampling.ts';
 import { chooseEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
 import { candidateNoun, candidatesOf } from '../models/candidates.ts';
+import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { estimatePassBytes, summarise, trainingFlops } from '../models/summary.ts';
+import { type Collective, collectiveOf } from '../parallel/collective.ts';
+import { deviceBytes, elementBytesOf } from '../parallel/device-memory.ts';
 import { outline } from '../parallel/outline.ts';
-import { checkSizes, trainedImages } from '../parallel/sizes.ts';
+import { checkSizes, trainedImages, trainingNeeds } from '../parallel/sizes.ts';
 import { storeBytes } from '../parallel/store.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import type { EpochPhase } from '../training/reporter.ts';
@@ -74,14 +77,21 @@ export interface RunPlan {
   readonly macs: number;
   /** Of the whole run, without evaluation. */
   readonly trainingFlops: number;
-  readonly memory: {
-    /** Weights, momentum, gradients and accumulators, shared by the workers. */
-    readonly storeBytes: number;
-    /** Estimated for the largest pass of one worker. */
-    readonly passBytes: number;
-    readonly passSize: number;
-    readonly totalBytes: number;
-  };
+  /** How the workers' gradients come together. */
+  readonly collective: Collective;
+  readonly memory: PlannedMemory;
+}
+
+interface PlannedMemory {
+  /** Weights, momentum, gradients and accumulators, shared by the workers. */
+  readonly storeBytes: number;
+  /** Estimated for the largest pass of one worker. */
+  readonly passBytes: number;
+  readonly passSize: number;
+  /** Of the machine; what GPUs compute lies in their own. */
+  readonly totalBytes: number;
+  /** Of each GPU, with all that its workers have there. */
+  readonly gpus: readonly { readonly device: string; readonly bytes: number }[];
 }
 
 /**
@@ -98,10 +108,7 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
 
   const { epochs } = outline(config, size, directory);
   const { rows, parameters, macs } = summarise(graph);
-  const { batchSize, microBatch, devices, accumulate } = config;
-  const passSize = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
-  const store = storeBytes(graph, config);
-  const passBytes = Math.ceil(estimatePassBytes(graph, passSize));
+  const { batchSize, accumulate } = config;
   const { folder, synthetic, missing } = data;
   const trainingImages = trainedImages(config, size);
   return {
@@ -118,12 +125,25 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
     parameters,
     macs,
     trainingFlops: trainingFlops(graph) * trainingImages * epochs.length,
-    memory: {
-      storeBytes: store,
-      passBytes,
-      passSize,
-      totalBytes: store + devices.length * passBytes,
-    },
+    collective: collectiveOf(config),
+    memory: planMemory(config, graph, data.trainingSplit),
+  };
+}
+
+/** @param images of the training split. */
+export function planMemory(config: Config, graph: Graph, images: number): PlannedMemory {
+  const { batchSize, microBatch, devices, precision } = config;
+  const passSize = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
+  const store = storeBytes(graph, config);
+  const passBytes = Math.ceil(estimatePassBytes(graph, passSize, elementBytesOf(precision)));
+  const onGpus = devices[0] !== 'cpu';
+  const gpus = onGpus ? deviceBytes(graph, passSize, trainingNeeds(config, images)) : [];
+  return {
+    storeBytes: store,
+    passBytes,
+    passSize,
+    totalBytes: store + (onGpus ? 0 : devices.length * passBytes),
+    gpus: [...gpus].map(([device, bytes]) => ({ device, bytes })),
   };
 }
 
@@ -214,11 +234,8 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     ['data', `${describeImages(data)} images (${source})`],
     ['seeds', describeSeeds(plan.seeds)],
     ['compute', `${formatMacs(plan.macs)} MACs/image, ${formatFlops(plan.trainingFlops)} to train`],
-    [
-      'memory',
-      `about ${formatBytes(memory.totalBytes)}: ${formatBytes(memory.storeBytes)} shared, ` +
-        `${config.devices.length} × ${formatBytes(memory.passBytes)} for passes of ${memory.passSize} images`,
-    ],
+    ['workers', describeWorkers(plan.collective, config)],
+    ...memoryRows(memory, config),
     ['engine', plan.engine],
     ['folder', plan.directory],
   ];
@@ -237,6 +254,28 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
       : []),
     'dry run: nothing was trained or written',
   ].join('\n');
+}
+
+/** `2 on cuda:0, cuda:1 in bfloat16; gradients by NCCL`. */
+function describeWorkers(collective: Collective, { devices, precision }: Config): string {
+  const names = [...new Set(devices)].join(', ');
+  const gradients = {
+    none: '',
+    nccl: '; gradients by NCCL',
+    'shared-memory': '; gradients by shared memory',
+  };
+  return `${devices.length} on ${names} in ${precision}${gradients[collective]}`;
+}
+
+function memoryRows({ totalBytes, storeBytes, passBytes, passSize, gpus }: PlannedMemory, config: Config) {
+  const shared = `${formatBytes(storeBytes)} shared`;
+  const passes = `${config.devices.length} × ${formatBytes(passBytes)} for passes of ${passSize} images`;
+  if (gpus.length === 0) return [['memory', `about ${formatBytes(totalBytes)}: ${shared}, ${passes}`]];
+  const each = gpus.map(({ device, bytes }) => `${device} about ${formatBytes(bytes)}`).join(', ');
+  return [
+    ['memory', shared],
+    ['GPU memory', `${each}: ${passes} among it`],
+  ];
 }
 
 const describeImages = ({ trainingImages, validationImages }: RunPlan['data']) =>

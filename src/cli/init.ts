@@ -65,9 +65,13 @@ backend: wasm
 devices: [cpu, cpu]
 # Of the engine torch: threads of each worker; without it the processors are shared evenly.
 #threads: 1
-# float32 is the only one so far.
+# On GPUs (devices: [cuda:0]) also tf32 or bfloat16, which are faster and less precise.
 precision: float32
-# Refuse what could give other bits for the same config.
+# Of GPUs: whether a step is recorded and replayed (auto, on, off), and how several add up their gradients (auto, nccl,
+# shared-memory).
+#cudaGraph: off
+#collective: shared-memory
+# Refuse what could give other bits for the same config; GPUs then take slower algorithms that do not.
 #deterministic: true
 
 # Images a step, over all workers. They are computed in passes of microBatch, over which batch norm takes its

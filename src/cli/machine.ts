@@ -18,11 +18,15 @@ export interface Machine {
   readonly wasmSimd: boolean;
   /** Bytes. */
   readonly memory: { readonly total: number; readonly free: number };
+  /** As NVIDIA's driver lists them. */
   readonly gpus: readonly string[];
+  /** Its version, for example `570.86.15`; null without one. */
+  readonly nvidiaDriver: string | null;
 }
 
 const VECTOR_INSTRUCTIONS = ['avx2', 'fma', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd', 'sve'];
 const NVIDIA_FOLDER = '/proc/driver/nvidia/gpus';
+const NVIDIA_VERSION = '/proc/driver/nvidia/version';
 
 export function describeMachine(): Machine {
   return {
@@ -35,6 +39,7 @@ export function describeMachine(): Machine {
     wasmSimd: hasWasmSimd(),
     memory: { total: totalmem(), free: freemem() },
     gpus: nvidiaGpus(),
+    nvidiaDriver: existsSync(NVIDIA_VERSION) ? driverVersion(readFileSync(NVIDIA_VERSION, 'utf8')) : null,
   };
 }
 
@@ -63,6 +68,11 @@ function hasWasmSimd(): boolean {
   const sections = [0x01, 0x04, 0x01, 0x60, 0x00, 0x00, 0x03, 0x02, 0x01, 0x00];
   const body = [0x0a, code.length + 3, 0x01, code.length + 1, 0x00];
   return WebAssembly.validate(Uint8Array.from([...header, ...sections, ...body, ...code]));
+}
+
+/** @param text what the driver says of itself: `NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  ...`. */
+export function driverVersion(text: string): string | null {
+  return /Kernel Module.*?(\d+\.\d+(?:\.\d+)*)/.exec(text)?.[1] ?? null;
 }
 
 function nvidiaGpus(): readonly string[] {

@@ -51,6 +51,7 @@ export function* problemsBetweenKeys(document: ConfigDocument): Generator<Proble
         'phases follow each other, each with the last epoch it holds',
     };
   }
+  yield* problemsOfDevices(document);
   const workers = devices.length;
   if (batchSize < workers) {
     yield {
@@ -69,6 +70,50 @@ export function* problemsBetweenKeys(document: ConfigDocument): Generator<Proble
       path: ['dumpGradients'],
       message: `expected a first step that is not after the last, got ${show(dumpGradients)}`,
     };
+  }
+}
+
+/** What the devices cannot do, or the engine that runs on them. */
+function* problemsOfDevices(document: ConfigDocument): Generator<Problem> {
+  const { devices, engine, backend, precision, cudaGraph, collective } = document;
+  const cuda = devices.find((device) => device !== 'cpu');
+  if (cuda !== undefined && devices.includes('cpu')) {
+    yield {
+      path: ['devices'],
+      message: `expected processors or GPUs, got cpu and ${cuda}; every step would wait for the slowest, so use one kind`,
+    };
+    return;
+  }
+  const tfjs = engine === 'tfjs' || (engine === 'auto' && backend !== 'wasm');
+  const place = tfjs ? `with ${engine === 'tfjs' ? 'engine tfjs' : `backend ${backend}`}` : 'on cpu';
+  const onGpu = cuda !== undefined && !tfjs;
+  if (precision !== 'float32' && !onGpu) {
+    const reasons = {
+      tf32: 'processors have no hardware for it',
+      bfloat16: 'processors are slower with it than with float32',
+    };
+    const reason = tfjs ? 'only engine torch has it, on GPUs' : reasons[precision];
+    yield { path: ['precision'], message: `expected float32 ${place}, got ${precision}; ${reason}` };
+  }
+  if (cudaGraph === 'on' && !onGpu) {
+    yield {
+      path: ['cudaGraph'],
+      message: `expected auto or off ${place}, got on; only engine torch records graphs, on GPUs`,
+    };
+  }
+  if (collective === 'nccl') {
+    const twice = devices.find((device, index) => devices.indexOf(device) !== index);
+    if (!onGpu) {
+      yield {
+        path: ['collective'],
+        message: `expected auto or shared-memory ${place}, got nccl, which joins GPUs of engine torch; set collective: auto`,
+      };
+    } else if (twice !== undefined) {
+      yield {
+        path: ['collective'],
+        message: `expected auto or shared-memory with two workers on ${twice}, got nccl, which hangs where workers share a GPU; set collective: auto`,
+      };
+    }
   }
 }
 

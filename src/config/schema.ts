@@ -70,6 +70,8 @@ export interface AmplificationSettings {
 
 export type LayerKind = (typeof LAYER_KINDS)[number];
 
+export type Precision = (typeof PRECISIONS)[number];
+
 /** A checked config with every default filled in. */
 export interface Config {
   /** The run's name; without one, the caller makes it from the config's file. */
@@ -86,8 +88,12 @@ export interface Config {
   readonly devices: readonly string[];
   /** Of the engine torch on cpu: threads of one worker's operations; without it the processors are shared evenly. */
   readonly threads?: number;
-  /** Of all arithmetic on the device. */
-  readonly precision: 'float32';
+  /** Of convolutions and linear layers on the device, and, with bfloat16, of what is stored between layers. */
+  readonly precision: Precision;
+  /** Of GPUs: whether a step is recorded once and then replayed; `auto`: where the engine can. */
+  readonly cudaGraph: 'auto' | 'on' | 'off';
+  /** How gradients of several GPUs come together; see src/parallel/collective.ts. */
+  readonly collective: 'auto' | 'nccl' | 'shared-memory';
   /** Whether only engines may run that give the same bits for the same config on the same machine. */
   readonly deterministic: boolean;
   /** Images a step, over all workers. */
@@ -121,6 +127,9 @@ export interface Config {
 export const DATASET_NAMES = ['cifar10', 'cifar100'] as const;
 const ENGINES = ['auto', 'torch', 'tfjs'] as const;
 const BACKENDS = ['wasm', 'cpu', 'tensorflow'] as const;
+export const PRECISIONS = ['float32', 'tf32', 'bfloat16'] as const;
+const GRAPH_MODES = ['auto', 'on', 'off'] as const;
+const COLLECTIVES = ['auto', 'nccl', 'shared-memory'] as const;
 const MEASURES = ['G', 'Gprime'] as const;
 const POLICIES = ['cosine', 'one-cycle'] as const;
 const SELECTIONS = ['threshold', 'random', 'inverted', 'all'] as const;
@@ -279,9 +288,9 @@ export const documentSchema = fileMap({
   backend: oneOf(BACKENDS).default('wasm'),
   devices: z.array(device, { error: devicesError }).min(1, { error: devicesError }).default(['cpu']),
   threads: wholeNumber(1, LARGEST_THREADS).optional(),
-  precision: z
-    .literal('float32', { error: expected('float32, the only one that devices have so far') })
-    .default('float32'),
+  precision: oneOf(PRECISIONS).default('float32'),
+  cudaGraph: oneOf(GRAPH_MODES).default('auto'),
+  collective: oneOf(COLLECTIVES).default('auto'),
   deterministic: flag().default(false),
   batchSize: wholeNumber(1).default(128),
   microBatch: wholeNumber(1).optional(),

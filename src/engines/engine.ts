@@ -86,18 +86,83 @@ export interface Replica {
   /** What the engine holds now: live tensors and their bytes. */
   memory(): { readonly tensors: number; readonly bytes: number };
 
-  /** Of a device with memory of its own: the most that this process has held on it so far, all its replicas together. */
-  deviceMemory?(): DeviceMemory | undefined;
-
   dispose(): void;
 }
 
-/** Peaks, in bytes. */
-export interface DeviceMemory {
-  /** Of what tensors take. */
-  readonly allocatedPeak: number;
-  /** Of what the device had to give for them. */
-  readonly reservedPeak: number;
+/** What a step of a resident replica is told. */
+export interface ResidentStep {
+  readonly passes: readonly Batch[];
+  /** Samples whose mean loss the step's gradient is of, over all workers. */
+  readonly batchSize: number;
+  readonly learningRate: number;
+  /** S and A see the gradient; where it is the `first`, they start from 0. */
+  readonly analysed: boolean;
+  readonly first: boolean;
+}
+
+/** Sums over the steps since `begin`, of the steps that were not skipped and of this worker's samples. */
+export interface StepTotals extends PassResult {
+  readonly samples: number;
+  /** Optimizer steps taken. */
+  readonly iterations: number;
+  readonly skipped: number;
+  /** Steps skipped up to now without one between that was not; `begin` does not clear it. */
+  readonly skippedInARow: number;
+  /** How long the thread waited for its device, where that works by itself. */
+  readonly waitedMilliseconds?: number;
+}
+
+/** The vectors of a resident replica that the host can read and write. */
+export type ResidentVector = 'weights' | 'velocity' | 'statistics';
+
+export interface ResidentOptions {
+  readonly graph: Graph;
+  readonly normalisation: Normalisation;
+  readonly labelSmoothing: number;
+  /** Most samples of a step. */
+  readonly capacity: number;
+  /** The part of S and A that this replica owns; without it none is kept. */
+  readonly shard?: readonly [start: number, end: number];
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+  readonly measureWeightDecay: boolean;
+  readonly clipNorm?: number;
+  readonly lars?: { readonly trust: number; readonly epsilon: number };
+}
+
+/**
+ * A replica that keeps weights, momentum, S and A on its device, and updates them there as src/training/update.ts says.
+ * Steps are launched and not waited for. Every vector starts at 0.
+ */
+export interface ResidentReplica {
+  upload(vector: ResidentVector, values: Float32Array): void;
+  download(vector: ResidentVector | 'gradient', values: Float32Array): void;
+  /**
+   * The replicas of a group reduce their gradients with each other. Blocks until all have joined; none may step before.
+   * @param id made by one of them, by `Engine.makeGroupId`.
+   */
+  join(id: Uint8Array, rank: number, worldSize: number): void;
+  /**
+   * Of the steps that follow.
+   * @param factors by tensor, in the graph's order: what the gradient and the learning rate are multiplied by.
+   * @param backpropagated as in `Replica.gradient`.
+   */
+  begin(
+    factors: readonly { readonly gradient: number; readonly rate: number }[],
+    backpropagated?: LayerFactors,
+  ): void;
+  /** @returns the totals as they were a few steps before: so many steps are in flight at most. */
+  step(step: ResidentStep): StepTotals;
+  /** Waits for all that was launched. */
+  totals(): StepTotals;
+  /** One forward pass with the weights and running statistics that the device holds. */
+  evaluate(batch: Batch): EvaluationResult;
+  /** By tensor, what its part in the shard adds to the sums of src/amplification/directionality.ts. */
+  measure(): readonly { netSum: number; totalSum: number; ratioSum: number; alive: number }[];
+  /** Told once: why steps are not recorded as graphs though they should be. */
+  readonly warning?: string;
+  dispose(): void;
 }
 
 /** An update of runs of the flat vectors, all of one length; see src/training/update.ts for what it computes. */
@@ -144,4 +209,18 @@ export interface Engine {
   /** Without them the update runs in TypeScript. */
   readonly updateKernels?: UpdateKernels;
   createReplica(options: ReplicaOptions): Replica;
+  /** On devices that can keep all there is of a run. */
+  createResidentReplica?(options: ResidentOptions): ResidentReplica;
+  /** Of a group of resident replicas on several devices. */
+  makeGroupId?(): Uint8Array;
+  /** Of a device with memory of its own: the most that this process has held on it so far, all its replicas together. */
+  deviceMemory?(): DeviceMemory;
+}
+
+/** Peaks, in bytes. */
+export interface DeviceMemory {
+  /** Of what tensors take. */
+  readonly allocatedPeak: number;
+  /** Of what the device had to give for them. */
+  readonly reservedPeak: number;
 }

@@ -2,11 +2,13 @@
 
 import { availableParallelism } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
+import type { Precision } from '../config/schema.ts';
 import { UsageError } from '../errors.ts';
 import type { Engine } from './engine.ts';
 import type { BackendName } from './tfjs/backend.ts';
-import { checkNativeDevices } from './torch/devices.ts';
-import { describeProblem, inspectNative, isBuilt, loadAddon } from './torch/load.ts';
+import { DeviceReplica, type DeviceSettings, HostedReplica } from './torch/device-replica.ts';
+import { checkNativeDevices, deviceIndex } from './torch/devices.ts';
+import { describeProblem, inspectNative, isBuilt, loadAddon, nativeDevices } from './torch/load.ts';
 import { TorchReplica } from './torch/replica.ts';
 import { prepareThreads } from './torch/threads.ts';
 
@@ -21,9 +23,14 @@ export interface EngineSettings {
   readonly devices: readonly string[];
   /** Of the engine torch, on cpu: threads of one worker's operations. */
   readonly threads?: number;
+  /** Of the engine torch, on GPUs; float32 by default. */
+  readonly precision?: Precision;
+  /** On GPUs: whether steps are recorded as CUDA graphs; `auto` by default. */
+  readonly cudaGraph?: DeviceSettings['cudaGraph'];
   /**
    * Refuses what cannot promise that the same calls give the same bits again, on the same machine, devices and threads;
-   * false by default. torch on cpu and the backends wasm and cpu promise it always: sums are made in a fixed order.
+   * false by default. torch on cpu and the backends wasm and cpu promise it always: sums are made in a fixed order. On
+   * GPUs torch then takes deterministic algorithms alone.
    */
   readonly deterministic?: boolean;
 }
@@ -47,7 +54,8 @@ export function engineMemoryLimit({
 
 /**
  * The engine that runs: the one that is named; of `auto`, torch where its addon loads and the backend is the default
- * one, else tfjs. Whether an addon loads is found out in a process of its own, once for each build of it.
+ * one, else tfjs, but never in place of torch where GPUs are asked for. Whether an addon loads is found out in a process
+ * of its own, once for each build of it.
  *
  * @throws UsageError, one line with the key and the remedy, where it cannot run on these devices.
  */
@@ -56,9 +64,12 @@ export function chooseEngine(settings: EngineSettings): EngineChoice {
   const torchFits = engine === 'torch' || (engine === 'auto' && backend === 'wasm');
   const inspection = torchFits ? inspectNative() : undefined;
   if (inspection?.info) {
-    checkNativeDevices(devices, inspection.info);
+    checkNativeDevices(settings, inspection, nativeDevices);
     const warning = prepareThreads(settings);
     return { engine: 'torch', warnings: warning ? [warning] : [] };
+  }
+  if (inspection && devices.some((device) => device !== 'cpu')) {
+    throw new UsageError(describeProblem(inspection.problem, 'use devices: [cpu]'));
   }
   if (engine === 'torch' && inspection) throw new UsageError(describeProblem(inspection.problem));
   checkTfjs(settings);
@@ -113,12 +124,14 @@ export async function createEngine({
     settings.engine === 'torch' && !isMainThread
       ? 'torch'
       : chooseEngine({ ...settings, devices: [device] }).engine;
-  if (engine === 'torch') return createTorchEngine(device, settings.threads);
+  if (engine === 'torch') {
+    return device === 'cpu' ? createTorchEngine(settings.threads) : createCudaEngine(device, settings);
+  }
   const { createTfjsEngine } = await import('./tfjs/engine.ts');
   return createTfjsEngine(settings.backend, device);
 }
 
-function createTorchEngine(device: string, threads = availableParallelism()): Engine {
+function createTorchEngine(threads = availableParallelism()): Engine {
   const addon = loadAddon();
   addon.setThreads(threads);
   const { libtorch, instructionSet } = addon.build;
@@ -126,6 +139,37 @@ function createTorchEngine(device: string, threads = availableParallelism()): En
     name: 'torch',
     description: `libtorch ${libtorch}, ${instructionSet}, ${threads} ${threads === 1 ? 'thread' : 'threads'} a worker`,
     updateKernels: addon,
-    createReplica: (options) => new TorchReplica(addon, { ...options, device }),
+    createReplica: (options) => new TorchReplica(addon, { ...options, device: 'cpu' }),
+  };
+}
+
+/** @throws UsageError where the addon was built without CUDA, or sees no such device. */
+function createCudaEngine(
+  device: string,
+  {
+    precision = 'float32',
+    cudaGraph = 'auto',
+    deterministic = false,
+  }: Pick<EngineSettings, 'precision' | 'cudaGraph' | 'deterministic'>,
+): Engine {
+  const addon = loadAddon();
+  // The host's part is small, and the machine may have more GPUs than it has processors to spare.
+  addon.setThreads(1);
+  const { configureCuda, cudaDevices, deviceMemory, makeGroupId, build } = addon;
+  const index = deviceIndex(device);
+  const gpu = cudaDevices?.()[index];
+  if (!gpu || !configureCuda || !deviceMemory) {
+    throw new UsageError(`devices: expected a GPU that CUDA sees, got ${device}; use devices: [cpu]`);
+  }
+  configureCuda({ tf32: precision === 'tf32', deterministic });
+  const settings = { device, precision, cudaGraph };
+  return {
+    name: 'torch',
+    description: `libtorch ${build.libtorch}, CUDA ${build.cuda}, ${gpu.name}, ${precision}`,
+    updateKernels: addon,
+    createReplica: (options) => new HostedReplica(addon, options, settings),
+    createResidentReplica: (options) => new DeviceReplica(addon, options, settings),
+    makeGroupId,
+    deviceMemory: () => deviceMemory(index),
   };
 }

@@ -59,13 +59,15 @@ const BASE_BYTES = 16 * 2 ** 20;
 const ALLOCATION_MARGIN = 1.2;
 
 /**
- * Bytes that one training pass of `samples` needs, in float32: the live activations and gradients of activations as
- * the reverse sweep frees them, the filters, and scratch of a convolution or batch norm. Meant to bound from above, for
- * refusing what cannot fit; not a measurement.
+ * Bytes that one training pass of `samples` needs: the live activations and gradients of activations as the reverse
+ * sweep frees them, the filters, and scratch of a convolution or batch norm. Meant to bound from above, for refusing
+ * what cannot fit; not a measurement.
+ *
+ * @param elementBytes of one number of an activation or filter: 4 in float32, 2 in bfloat16.
  */
-export function estimatePassBytes(graph: Graph, samples: number): number {
+export function estimatePassBytes(graph: Graph, samples: number, elementBytes = 4): number {
   const { afterForward, afterBackward } = liveness(graph);
-  const { bytes, scratch } = memoryOf(graph, samples);
+  const { bytes, scratch } = memoryOf(graph, samples, elementBytes);
   let { live, peak } = sweep(graph, { bytes, scratch, freed: afterForward });
   const gradients = new Set<number>([graph.nodes.length - 1]);
   for (const node of graph.nodes.toReversed()) {
@@ -78,18 +80,19 @@ export function estimatePassBytes(graph: Graph, samples: number): number {
     if (gradients.delete(node.index)) live -= bytes[node.index];
     for (const freed of afterBackward[node.index]) live -= bytes[freed];
   }
-  return withFilters(graph, peak);
+  return withFilters(graph, peak, elementBytes);
 }
 
 /** The same of an evaluation pass: the activations as the forward sweep frees them. */
-export function estimateEvaluationBytes(graph: Graph, samples: number): number {
+export function estimateEvaluationBytes(graph: Graph, samples: number, elementBytes = 4): number {
   const { afterEvaluation } = liveness(graph);
-  return withFilters(graph, sweep(graph, { ...memoryOf(graph, samples), freed: afterEvaluation }).peak);
+  const memory = memoryOf(graph, samples, elementBytes);
+  return withFilters(graph, sweep(graph, { ...memory, freed: afterEvaluation }).peak, elementBytes);
 }
 
 /** Bytes of each node's output for so many samples, and of a node's scratch. */
-function memoryOf(graph: Graph, samples: number) {
-  const bytes = graph.nodes.map((node) => 4 * samples * sizeOf(node.shape));
+function memoryOf(graph: Graph, samples: number, elementBytes: number) {
+  const bytes = graph.nodes.map((node) => elementBytes * samples * sizeOf(node.shape));
   const scratch = (node: Node) =>
     node.op === 'conv2d' || node.op === 'batchNorm'
       ? 2 * Math.max(bytes[node.index], bytes[node.inputs[0]])
@@ -114,8 +117,8 @@ function sweep(graph: Graph, { bytes, scratch, freed }: SweepMemory) {
   return { live, peak };
 }
 
-function withFilters(graph: Graph, peak: number): number {
+function withFilters(graph: Graph, peak: number, elementBytes: number): number {
   const largestLayer = Math.max(...graph.layers.map(({ parameters }) => parameters[0].size));
-  const parameters = 4 * (graph.parameterLength + 2 * largestLayer);
+  const parameters = elementBytes * (graph.parameterLength + 2 * largestLayer);
   return BASE_BYTES + ALLOCATION_MARGIN * (peak + parameters);
 }

@@ -20,7 +20,12 @@ export class AbortedError extends Error {
 export interface ControlBuffers {
   readonly words: Int32Array;
   readonly progress: Float64Array;
+  /** By what the workers' devices find each other, where they are a group. */
+  readonly groupId: Uint8Array;
 }
+
+/** Bytes of NCCL's. */
+const GROUP_ID_LENGTH = 128;
 
 /** Sums of one worker over the current epoch. */
 export interface WorkerProgress {
@@ -34,15 +39,18 @@ export function createControlBuffers(worldSize: number): ControlBuffers {
   return {
     words: new Int32Array(new SharedArrayBuffer(4 * (FLAGS + worldSize))),
     progress: new Float64Array(new SharedArrayBuffer(8 * PROGRESS_FIELDS * worldSize)),
+    groupId: new Uint8Array(new SharedArrayBuffer(GROUP_ID_LENGTH)),
   };
 }
 
 export class Control {
   readonly worldSize: number;
+  readonly #groupId: Uint8Array;
   readonly #words: Int32Array;
   readonly #progress: Float64Array;
 
-  constructor({ words, progress }: ControlBuffers) {
+  constructor({ words, progress, groupId }: ControlBuffers) {
+    this.#groupId = groupId;
     this.#words = words;
     this.#progress = progress;
     this.worldSize = words.length - FLAGS;
@@ -66,6 +74,13 @@ export class Control {
       }
     }
     if (Atomics.load(words, ABORT)) throw new AbortedError('another worker failed');
+  }
+
+  /** What rank 0 made, known to all. Every worker calls it. */
+  shareGroupId(rank: number, make: () => Uint8Array): Uint8Array {
+    if (rank === 0) this.#groupId.set(make());
+    this.barrier();
+    return this.#groupId.slice();
   }
 
   /** Lets no worker pass a barrier any more. */

@@ -68,6 +68,8 @@ interface RunState {
   /** Steps taken in the epoch behind the complete ones. */
   stepsIntoEpoch: number;
   trainingSeconds: number;
+  /** Told so far. */
+  readonly warnings: Set<string>;
 }
 
 /**
@@ -111,10 +113,6 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       seeds,
     });
     reporter.start(outline(config, dataset, directory.name));
-    for (const warning of choice.warnings) {
-      directory.log.warning(warning);
-      reporter.message(`warning: ${warning}`);
-    }
     const meter = new ProgressMeter(config, dataset, workers.control, reporter);
     const run = {
       config,
@@ -135,7 +133,9 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       factors: new Map(),
       stepsIntoEpoch: 0,
       trainingSeconds: 0,
+      warnings: new Set(),
     };
+    for (const warning of choice.warnings) warnOnce(run, state, warning);
     try {
       while (state.history.length < lastEpoch(config.schedule) && !signal?.aborted)
         await trainEpoch(run, state);
@@ -157,17 +157,18 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const epoch = state.history.length + 1;
   const plan = planOf(config, epoch);
   if (!plan.acts) state.factors = new Map();
-  if (plan.entersPhase && config.resetMomentum) store.velocity.fill(0);
   const { analysed } = plan;
   const learningRate = firstRateOf(config, dataset, plan);
   const { factors } = state;
   const phase = phaseOf(config, plan, factors.size > 0);
 
-  const order = { epoch, learningRate: plan.learningRate, factors, analysed };
+  const resetMomentum = plan.entersPhase && config.resetMomentum;
+  const order = { epoch, learningRate: plan.learningRate, factors, analysed, resetMomentum };
   const trained = await meter.during(epoch, phase, () => workers.all((worker) => worker.train(order)));
   averageStatistics(store);
   const trainingSeconds = secondsSince(started);
-  const [{ iterations, skipped, stopped, diverged }] = trained;
+  const [{ iterations, skipped, stopped, diverged, warning }] = trained;
+  warnOnce(run, state, warning);
   state.stepsIntoEpoch = iterations + skipped;
   if (diverged) throw new DivergedError(`epoch ${epoch}, up to step ${state.stepsIntoEpoch}`);
   if (stopped) return;
@@ -220,6 +221,13 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   checkEpoch(epoch, { iterations, skipped }, losses);
 }
 
+function warnOnce({ directory, reporter }: Run, { warnings }: RunState, warning?: string): void {
+  if (warning === undefined || warnings.has(warning)) return;
+  warnings.add(warning);
+  directory.log.warning(warning);
+  reporter.message(`warning: ${warning}`);
+}
+
 /** Ranks the candidates by what the workers' shards sum up to. */
 async function choose(run: Run, where: Omit<SelectionContext, 'seed'>): Promise<Selection> {
   const { config, graph, workers } = run;
@@ -241,10 +249,11 @@ export async function measureCandidates(workers: WorkerGroup, candidates: readon
 
 /** Writes the trained numbers as they are now. */
 async function keep(
-  { config, dataset, store, directory }: Run,
+  { config, dataset, store, workers, directory }: Run,
   state: RunState,
   file: string,
 ): Promise<void> {
+  await workers.all((worker) => worker.publish());
   const { weights, velocity, statistics } = store;
   await writeCheckpoint(directory.file(file), {
     config: configDocument(config),

@@ -10,7 +10,7 @@ export interface ReplicaTask {
 }
 
 /** The control calls of a worker, as comlink offers them to the coordinator. `start` comes first. */
-export type ReplicaControls = Pick<Trainer, 'train' | 'evaluate' | 'measure' | 'deviceMemory'> & {
+export type ReplicaControls = Pick<Trainer, 'train' | 'evaluate' | 'measure' | 'publish' | 'deviceMemory'> & {
   /** Loads the engine and puts the model on the device. */
   start(): Promise<Trainer['engine']>;
   close(): void;

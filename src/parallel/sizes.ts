@@ -1,15 +1,24 @@
 // What a run needs of data and memory, known before it starts: what cannot be trained is refused here.
 
 import { totalmem } from 'node:os';
+import type { CudaDevice } from '#native-addon';
 import { lastEpoch } from '../amplification/phases.ts';
 import type { Config } from '../config/schema.ts';
 import { checkValidation } from '../data/partition.ts';
 import { largestPass, stepCount } from '../data/sampling.ts';
 import type { Engine } from '../engines/engine.ts';
 import { engineMemoryLimit } from '../engines/index.ts';
+import { nativeDevices } from '../engines/torch/load.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { estimateEvaluationBytes, estimatePassBytes } from '../models/summary.ts';
+import {
+  checkDeviceMemory,
+  type DeviceNeeds,
+  gibibytes,
+  smallerPass,
+  trainingVectors,
+} from './device-memory.ts';
 import { storeBytes } from './store.ts';
 
 /** Of a data set, what says how long an epoch is. */
@@ -22,14 +31,18 @@ export function trainedImages({ validation }: Config, { train }: TrainingSize): 
   return train.size - validation;
 }
 
-/** @throws UsageError, one line with the key and the remedy. */
+/**
+ * @param gpus asks for those of the machine; not called for processors.
+ * @throws UsageError, one line with the key and the remedy.
+ */
 export function checkSizes(
   config: Config,
   engine: Engine['name'],
   { train }: TrainingSize,
   graph: Graph,
+  gpus = nativeGpus,
 ): void {
-  const { batchSize, accumulate, devices, dataDir, dumpGradients } = config;
+  const { batchSize, accumulate, dataDir, dumpGradients } = config;
   if (train.size < batchSize) {
     throw new UsageError(
       `batchSize: expected at most the ${train.size} training images in ${dataDir}, got ${batchSize}; use a smaller batch`,
@@ -49,46 +62,67 @@ export function checkSizes(
     );
   }
   checkMemory(config, engine, graph, {
-    workers: devices.length,
+    ...trainingNeeds(config, train.size),
     sharedBytes: storeBytes(graph, config),
-    passBytes: estimatePassBytes,
+    gpus,
     remedy: 'use fewer devices, a smaller microBatch or a smaller width',
   });
 }
 
+/** Of a run's workers on GPUs. */
+export const trainingNeeds = (config: Config, images: number): DeviceNeeds => ({
+  devices: config.devices,
+  precision: config.precision,
+  images,
+  vectors: trainingVectors(config),
+  passBytes: estimatePassBytes,
+});
+
 /** The same for one replica that evaluates, in the passes of the config's workers. */
-export function checkEvaluationSize(config: Config, engine: Engine['name'], graph: Graph): void {
+export function checkEvaluationSize(
+  config: Config,
+  engine: Engine['name'],
+  graph: Graph,
+  gpus = nativeGpus,
+): void {
   checkMemory(config, engine, graph, {
-    workers: 1,
+    devices: config.devices.slice(0, 1),
+    precision: config.precision,
     // A replica has a gradient vector beside its weights.
     sharedBytes: 4 * (2 * graph.parameterLength + graph.statisticsLength),
     passBytes: estimateEvaluationBytes,
+    images: 0,
+    vectors: 2,
+    gpus,
     remedy: 'evaluate it on a machine with more',
   });
 }
 
-interface MemoryNeeds {
-  readonly workers: number;
+interface MemoryNeeds extends DeviceNeeds {
+  readonly gpus: () => readonly CudaDevice[];
+  /** Of the machine, whatever the devices. */
   readonly sharedBytes: number;
-  /** Of one worker for a pass of so many samples. */
-  readonly passBytes: (graph: Graph, samples: number) => number;
   /** Where the machine has too little. */
   readonly remedy: string;
 }
 
 function checkMemory(config: Config, engine: Engine['name'], graph: Graph, needs: MemoryNeeds): void {
-  const { batchSize, devices, microBatch, backend } = config;
-  const { workers, sharedBytes, passBytes, remedy } = needs;
-  const samples = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
-  const needed = passBytes(graph, samples);
+  const { batchSize, microBatch, backend } = config;
+  const { devices, sharedBytes, passBytes, remedy } = needs;
+  const samples = largestPass({ batch: batchSize, worldSize: config.devices.length, microBatch });
+  const onGpus = engine === 'torch' && devices[0] !== 'cpu';
+  if (onGpus) checkDeviceMemory(graph, samples, needs, needs.gpus());
+  // What a GPU computes lies in its own memory.
+  const needed = onGpus ? 0 : passBytes(graph, samples, 4);
   const limit = engineMemoryLimit({ engine, backend });
   if (limit !== undefined && needed > limit) {
-    const fits = (size: number) => passBytes(graph, size) <= limit;
+    const fits = (size: number) => passBytes(graph, size, 4) <= limit;
     throw new UsageError(
       `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +
         `but they need about ${gibibytes(needed)}; ${smallerPass(samples, fits)}`,
     );
   }
+  const workers = devices.length;
   const total = sharedBytes + workers * needed;
   if (total > totalmem()) {
     throw new UsageError(
@@ -98,10 +132,7 @@ function checkMemory(config: Config, engine: Engine['name'], graph: Graph, needs
   }
 }
 
-function smallerPass(samples: number, fits: (samples: number) => boolean): string {
-  let fitting = samples;
-  while (fitting > 0 && !fits(fitting)) fitting = Math.floor(fitting / 2);
-  return fitting > 0 ? `set microBatch: ${fitting}` : 'use a smaller width';
+/** Those of the machine; chooseEngine has found that they can be asked for. */
+function nativeGpus(): readonly CudaDevice[] {
+  return nativeDevices().devices ?? [];
 }
-
-const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;

@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { describePlan, planRun } from '../../src/cli/dry-run.ts';
+import { describePlan, planMemory, planRun } from '../../src/cli/dry-run.ts';
 import { checkConfig } from '../../src/config/load.ts';
 import { synthesize } from '../../src/data/synthetic.ts';
+import { buildModel } from '../../src/models/index.ts';
 
 const MAIN = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 const CONFIG = {
@@ -153,6 +154,27 @@ test('sizes are those of the model and of the data in the folder', async () => {
   // Weights, momentum, one gradient, S and A, and the running statistics.
   expect(memory.storeBytes).toBeGreaterThan(5 * 4 * parameters);
   expect(memory.totalBytes).toBe(memory.storeBytes + memory.passBytes);
+});
+
+test('the memory of GPUs is theirs, and the plan says what they compute in and how gradients come together', async () => {
+  const gpus = { engine: 'torch', devices: ['cuda:0', 'cuda:1'], precision: 'bfloat16' };
+  const config = checkConfig({ ...CONFIG, dataDir, ...gpus }, 'test');
+  const graph = buildModel({ ...config.model, classes: 10 });
+  const onProcessors = await plan({ devices: ['cpu', 'cpu'] });
+  const memory = planMemory(config, graph, 70);
+  expect(memory.totalBytes).toBe(memory.storeBytes);
+  expect(memory.passBytes).toBeLessThan(onProcessors.memory.passBytes);
+  expect(memory.gpus.map(({ device }) => device)).toEqual(['cuda:0', 'cuda:1']);
+  for (const { bytes } of memory.gpus) expect(bytes).toBeGreaterThan(640 * 2 ** 20 + memory.passBytes);
+  const text = describePlan({ ...onProcessors, memory, collective: 'nccl' }, config, false);
+  expect(text).toMatch(/^workers +2 on cuda:0, cuda:1 in bfloat16; gradients by NCCL$/m);
+  expect(text).toMatch(/^memory +2 MiB shared$/m);
+  expect(text).toMatch(
+    /^GPU memory +cuda:0 about 6\d\d MiB, cuda:1 about 6\d\d MiB: 2 × \d\d MiB for passes of 10 images among it$/m,
+  );
+  expect(
+    describePlan(onProcessors, checkConfig({ ...CONFIG, devices: ['cpu', 'cpu'] }, 'test'), false),
+  ).toMatch(/^workers +2 on cpu in float32; gradients by shared memory$/m);
 });
 
 test('images held out are not trained on: epochs are shorter', async () => {

@@ -50,7 +50,7 @@ test('tells the file as JSON where asked', () => {
 test('every line that is off can be switched on', () => {
   const text = startingConfig(false);
   const off = text.match(/^#\S.*$/gm) ?? [];
-  expect(off.length).toBe(12);
+  expect(off.length).toBe(14);
   for (const line of off) {
     const changed = text.replace(`\n${line}\n`, `\n${line.slice(1)}\n`);
     const [key] = line.slice(1).split(':');

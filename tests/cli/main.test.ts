@@ -296,9 +296,10 @@ describe('gradamp doctor', () => {
   test('tells what the machine has and which engines load, and why others do not', () => {
     const { status, stdout } = gradamp('doctor', '--json');
     expect(status).toBe(0);
-    const { machine, engines, data } = JSON.parse(stdout);
+    const { machine, engines, gpus, data } = JSON.parse(stdout);
     expect(machine).toMatchObject({ node: process.versions.node, nodeProblem: null, wasmSimd: true });
     expect(machine.cores).toBeGreaterThan(0);
+    expect(Object.keys(gpus)).toEqual(['builtFor', 'driver', 'devices', 'problem']);
     expect(data).toEqual([]);
     const byName = Object.fromEntries(engines.map((engine: { name: string }) => [engine.name, engine]));
     expect(byName['tfjs wasm']).toMatchObject({ loads: true });

@@ -40,6 +40,8 @@ describe('a config that is right', () => {
       backend: 'wasm',
       devices: ['cpu'],
       precision: 'float32',
+      cudaGraph: 'auto',
+      collective: 'auto',
       deterministic: false,
       batchSize: 128,
       accumulate: 1,
@@ -83,7 +85,7 @@ dataDir: /mnt/cifar
 validation: 5000
 engine: torch
 backend: cpu
-devices: [cpu, cuda:0, cuda:11]
+devices: [cuda:0, cuda:0, cuda:11]
 threads: 3
 precision: float32
 deterministic: true
@@ -116,9 +118,11 @@ dumpGradients: [3, 3]
       validation: 5000,
       engine: 'torch',
       backend: 'cpu',
-      devices: ['cpu', 'cuda:0', 'cuda:11'],
+      devices: ['cuda:0', 'cuda:0', 'cuda:11'],
       threads: 3,
       precision: 'float32',
+      cudaGraph: 'auto',
+      collective: 'auto',
       deterministic: true,
       batchSize: 96,
       microBatch: 32,
@@ -361,9 +365,49 @@ describe('one line says what is wrong with', () => {
     ['no threads', 'threads: 0', 'run.yaml: threads: expected a whole number from 1 to 1024, got 0'],
     ['half a thread', 'threads: 0.5', 'run.yaml: threads: expected a whole number from 1 to 1024, got 0.5'],
     [
-      'a precision that no device has',
+      'an unknown precision',
+      'precision: float16',
+      'run.yaml: precision: expected float32, tf32 or bfloat16, got "float16"; did you mean bfloat16?',
+    ],
+    [
+      'tf32 on cpu',
+      'precision: tf32',
+      'run.yaml: precision: expected float32 on cpu, got tf32; processors have no hardware for it',
+    ],
+    [
+      'bfloat16 on cpu',
       'precision: bfloat16',
-      'run.yaml: precision: expected float32, the only one that devices have so far, got "bfloat16"',
+      'run.yaml: precision: expected float32 on cpu, got bfloat16; processors are slower with it than with float32',
+    ],
+    [
+      'bfloat16 of engine tfjs',
+      'precision: bfloat16\nengine: tfjs\nbackend: tensorflow\ndevices: [cuda:0]',
+      'run.yaml: precision: expected float32 with engine tfjs, got bfloat16; only engine torch has it, on GPUs',
+    ],
+    [
+      'tf32 of a backend that makes auto tfjs',
+      'precision: tf32\nbackend: tensorflow\ndevices: [cuda:0]',
+      'run.yaml: precision: expected float32 with backend tensorflow, got tf32; only engine torch has it, on GPUs',
+    ],
+    [
+      'a CUDA graph on cpu',
+      'cudaGraph: on',
+      'run.yaml: cudaGraph: expected auto or off on cpu, got on; only engine torch records graphs, on GPUs',
+    ],
+    [
+      'NCCL on cpu',
+      'collective: nccl',
+      'run.yaml: collective: expected auto or shared-memory on cpu, got nccl, which joins GPUs of engine torch; set collective: auto',
+    ],
+    [
+      'NCCL with two workers on a GPU',
+      'collective: nccl\ndevices: [cuda:1, cuda:0, cuda:1]',
+      'run.yaml: collective: expected auto or shared-memory with two workers on cuda:1, got nccl, which hangs where workers share a GPU; set collective: auto',
+    ],
+    [
+      'processors beside GPUs',
+      'devices: [cpu, cuda:1]',
+      'run.yaml: devices: expected processors or GPUs, got cpu and cuda:1; every step would wait for the slowest, so use one kind',
     ],
     [
       'devices that are no list',
@@ -666,7 +710,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, extends',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, cudaGraph, collective, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, extends',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

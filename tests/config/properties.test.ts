@@ -59,9 +59,14 @@ const configs: fc.Arbitrary<Config> = fc
       validation: fc.nat({ max: 50_000 }),
       engine: fc.constantFrom('auto', 'torch', 'tfjs'),
       backend: fc.constantFrom('wasm', 'cpu', 'tensorflow'),
-      precision: fc.constant('float32' as const),
       threads: fc.integer({ min: 1, max: 1024 }),
-      devices: fc.array(fc.constantFrom('cpu', 'cuda:0', 'cuda:12'), { minLength: 1, maxLength: 4 }),
+      devices: fc.oneof(
+        fc.array(fc.constant('cpu'), { minLength: 1, maxLength: 4 }),
+        fc.array(fc.constantFrom('cuda:0', 'cuda:1', 'cuda:12'), { minLength: 1, maxLength: 4 }),
+      ),
+      precision: fc.constantFrom('float32', 'tf32', 'bfloat16'),
+      cudaGraph: fc.constantFrom('auto', 'on', 'off'),
+      collective: fc.constantFrom('auto', 'nccl', 'shared-memory'),
       deterministic: fc.boolean(),
       batchSize: fc.integer({ min: 4, max: 4096 }),
       microBatch: fc.constant(1),
@@ -131,6 +136,8 @@ const configs: fc.Arbitrary<Config> = fc
         'backend',
         'devices',
         'precision',
+        'cudaGraph',
+        'collective',
         'deterministic',
         'batchSize',
         'accumulate',
@@ -147,7 +154,18 @@ const configs: fc.Arbitrary<Config> = fc
       ],
     },
   )
-  .map((config) => config as Config);
+  // What only GPUs have, and engine torch.
+  .map((config) => {
+    const { devices, engine, backend } = config;
+    const onGpu = devices[0] !== 'cpu' && (engine === 'torch' || (engine === 'auto' && backend === 'wasm'));
+    const shared = new Set(devices).size < devices.length;
+    return {
+      ...config,
+      ...(!onGpu && { precision: 'float32' }),
+      ...(!onGpu && config.cudaGraph === 'on' && { cudaGraph: 'off' }),
+      ...((!onGpu || shared) && config.collective === 'nccl' && { collective: 'auto' }),
+    } as Config;
+  });
 
 test('a config written as YAML and loaded again is the same config', () => {
   fc.assert(
@@ -185,6 +203,8 @@ test('the YAML of a config has one phase a line', () => {
       'backend: wasm',
       'devices: [cpu, cpu]',
       'precision: float32',
+      'cudaGraph: auto',
+      'collective: auto',
       'deterministic: false',
       'batchSize: 128',
       'accumulate: 1',

@@ -49,8 +49,13 @@ describe('chooseEngine, without a native addon,', () => {
       `engine torch: its native addon cannot be used: ${folder}/gradamp.node: not there; \`npm run build:native\` builds it, ` +
         '`npm run setup:native` gets libtorch and a compiler first, or use engine: tfjs',
     ],
+    ...(['auto', 'torch'] as const).map((engine): [EngineSettings, string] => [
+      { engine, backend: 'wasm', devices: ['cuda:0'] },
+      `engine torch: its native addon cannot be used: ${folder}/gradamp.node: not there; \`npm run build:native\` builds it, ` +
+        '`npm run setup:native` gets libtorch and a compiler first, or use devices: [cpu]',
+    ]),
     [
-      { engine: 'auto', backend: 'wasm', devices: ['cpu', 'cuda:0'] },
+      { engine: 'tfjs', backend: 'wasm', devices: ['cpu', 'cuda:0'] },
       'devices: backend wasm of engine tfjs runs on cpu only, got cuda:0; use devices: [cpu], or backend: tensorflow for one GPU',
     ],
     [

@@ -1,10 +1,11 @@
 // What is refused before a replica is made: batches that the data do not fill, passes that do not fit.
 
 import { totalmem } from 'node:os';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { buildModel } from '../../src/models/index.ts';
 import { estimateEvaluationBytes, estimatePassBytes } from '../../src/models/summary.ts';
-import { checkEvaluationSize, checkSizes } from '../../src/parallel/sizes.ts';
+import { deviceBytes } from '../../src/parallel/device-memory.ts';
+import { checkEvaluationSize, checkSizes, trainingNeeds } from '../../src/parallel/sizes.ts';
 import { testConfig } from './fixtures.ts';
 
 const size = { train: { size: 50_000 } };
@@ -49,6 +50,74 @@ test('the engine torch has no limit beside the machine', () => {
     }
   })();
   expect(complaint).not.toContain('backend');
+});
+
+describe('on GPUs', () => {
+  const gpu = (gibibytes: number) => ({
+    name: `GPU ${gibibytes}`,
+    memoryBytes: gibibytes * 2 ** 30,
+    computeCapability: [9, 0] as const,
+    multiprocessors: 132,
+  });
+  const onGpu = (changes: Record<string, unknown>) =>
+    setUp({ engine: 'torch', devices: ['cuda:0'], ...changes });
+
+  test("a worker needs vectors, data, passes and the libraries' own, each of them once, and the context once a device", () => {
+    const { config, graph } = onGpu({ model: 'resnet8', amplification: 'none' });
+    const needs = (devices: string[], changes: Record<string, unknown> = {}) => ({
+      ...trainingNeeds({ ...config, devices, ...changes }, 1000),
+      passBytes: (_: unknown, samples: number, elementBytes: number) => 1e6 * samples * elementBytes,
+    });
+    const { parameterLength: length, statisticsLength } = graph;
+    const own = 128 * 2 ** 20 + 4 * statisticsLength + 1000 * 3073;
+    const context = 512 * 2 ** 20;
+    const plain = own + 12 * length + 4e6 * 64;
+    expect([...deviceBytes(graph, 64, needs(['cuda:0']))]).toEqual([['cuda:0', context + plain]]);
+    expect([...deviceBytes(graph, 64, needs(['cuda:1', 'cuda:0', 'cuda:1']))]).toEqual([
+      ['cuda:1', context + 2 * plain],
+      ['cuda:0', context + plain],
+    ]);
+    const amplified = needs(['cuda:0'], { amplification: {}, precision: 'bfloat16' });
+    expect(deviceBytes(graph, 64, amplified).get('cuda:0')).toBe(context + own + 22 * length + 2e6 * 64);
+    const tf32 = needs(['cuda:0'], { precision: 'tf32' });
+    expect(deviceBytes(graph, 64, tf32).get('cuda:0')).toBe(context + plain);
+  });
+
+  test('activations in bfloat16 take half of those in float32', () => {
+    const { graph } = onGpu({ model: 'resnet101' });
+    const perImage = (elementBytes: number) =>
+      estimatePassBytes(graph, 2, elementBytes) - estimatePassBytes(graph, 1, elementBytes);
+    expect(perImage(2)).toBeCloseTo(perImage(4) / 2, 3);
+  });
+
+  test('what does not fit the memory of one is told, with passes that would', () => {
+    const check = (changes: Record<string, unknown>, ...gpus: number[]) => {
+      const { config, graph } = onGpu({ model: 'resnet101', batchSize: 512, ...changes });
+      return () => checkSizes(config, 'torch', size, graph, () => gpus.map(gpu));
+    };
+    expect(check({}, 40)).not.toThrow();
+    expect(check({}, 16)).toThrow(
+      /^model resnet101: expected a worker to fit the 16\.0 GiB of cuda:0 \(GPU 16\), but it needs about 2\d\.\d GiB; set microBatch: 256$/,
+    );
+    expect(check({ precision: 'bfloat16' }, 16)).not.toThrow();
+    expect(check({ devices: ['cuda:0', 'cuda:1'] }, 40, 8)).toThrow(
+      /expected a worker to fit the 8\.0 GiB of cuda:1 \(GPU 8\), .*; set microBatch: 128$/,
+    );
+    expect(check({ devices: ['cuda:0', 'cuda:0'], batchSize: 1024 }, 40)).toThrow(
+      /expected 2 workers to fit the 40\.0 GiB of cuda:0 \(GPU 40\), but they need about 4\d\.\d GiB; set microBatch: 256$/,
+    );
+    expect(check({}, 1)).toThrow(/; use a smaller width$/);
+  });
+
+  test('an evaluation is that of one worker, and the memory of the machine does not count activations', () => {
+    const images = Math.ceil(totalmem() / (4 * 64 * 32 * 32));
+    const { config, graph } = onGpu({ batchSize: images, devices: ['cuda:1', 'cuda:0'] });
+    const check = (...gpus: number[]) => checkEvaluationSize(config, 'torch', graph, () => gpus.map(gpu));
+    expect(() => check(1, 1e6)).not.toThrow();
+    expect(() => check(1e6, 1)).toThrow(/^model resnet18: expected a worker to fit the 1\.0 GiB of cuda:1 /);
+    const train = { train: { size: images } };
+    expect(() => checkSizes(config, 'torch', train, graph, () => [gpu(1e6), gpu(1e6)])).not.toThrow();
+  });
 });
 
 test('more batches for a step than an epoch has, and steps to record that the run has not, are told', () => {

@@ -7,8 +7,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { addonFile, inspectAddon, sourceHash } from '../../scripts/native/addon.mjs';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { addonFile, inspectAddon, listDevices, sourceHash } from '../../scripts/native/addon.mjs';
 
 const HEADERS = fileURLToPath(new URL('../../node_modules/node-api-headers/include', import.meta.url));
 const compiler = spawnSync('cc', ['--version']).status === 0 ? 'cc' : undefined;
@@ -21,7 +21,7 @@ const inspect = () => inspectAddon(folder, { sources });
 
 function writeInfo(changes: object = {}): void {
   const libtorch = { version: '2.1.0', from: 'system', library: at('libtorch_cpu.so') };
-  const info = { libtorch, compiler: 'cc 1', cuda: false, sources: sourceHash(sources), ...changes };
+  const info = { libtorch, compiler: 'cc 1', cuda: null, sources: sourceHash(sources), ...changes };
   writeFileSync(at('build-info.json'), JSON.stringify(info));
 }
 
@@ -61,7 +61,10 @@ beforeEach(() => {
   writeFileSync(at('libtorch_cpu.so'), '');
   writeInfo();
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true });
+});
 
 test('a folder without an addon', () => {
   expect(inspect()).toEqual({ problem: `${file()}: not there` });
@@ -92,6 +95,18 @@ test('a build for a libtorch that is gone', () => {
   rmSync(at('libtorch_cpu.so'));
   expect(inspect()).toEqual({
     problem: `${file()}: built for the libtorch 2.1.0 in ${folder}, which is gone`,
+  });
+});
+
+test('a relocatable build whose libtorch is in no folder of LD_LIBRARY_PATH', () => {
+  writeFileSync(file(), 'garbage');
+  writeInfo({
+    relocatable: true,
+    libtorch: { version: '2.1.0', from: 'python', library: 'libtorch_cpu.so' },
+  });
+  vi.stubEnv('LD_LIBRARY_PATH', at('sources'));
+  expect(inspect()).toEqual({
+    problem: `${file()}: built for the libtorch 2.1.0 of LD_LIBRARY_PATH, where no libtorch_cpu.so is`,
   });
 });
 
@@ -126,6 +141,45 @@ describe.skipIf(!compiler)('an addon that a compiler made', () => {
     expect(inspect()).toEqual({
       problem: `${file()}: built for libtorch 2.1.0, but ${at('libtorch_cpu.so')} is 2.2.0`,
     });
+  });
+
+  test('that is relocatable takes the libtorch of LD_LIBRARY_PATH, if it is of the same version', () => {
+    const moved = { version: '2.1.0', from: 'python', library: 'libtorch_cpu.so' };
+    mkdirSync(at('elsewhere'));
+    writeFileSync(at('elsewhere/libtorch_cpu.so'), '');
+    vi.stubEnv('LD_LIBRARY_PATH', `${at('sources')}:${at('elsewhere')}`);
+    writeInfo({ relocatable: true, libtorch: moved });
+    compile(file(), addonCode('2.1.0'));
+    expect(inspect()).toMatchObject({ build: { libtorch: '2.1.0' }, info: { libtorch: moved } });
+    compile(file(), addonCode('2.2.0'));
+    expect(inspect()).toEqual({
+      problem: `${file()}: built for libtorch 2.1.0, but ${at('elsewhere/libtorch_cpu.so')} is 2.2.0`,
+    });
+  });
+
+  test('with CUDA is asked for its devices every time', () => {
+    const devices = (body: string) => `
+      #define napi_register_module_v1 registerBuild
+      ${addonCode('2.1.0')}
+      #undef napi_register_module_v1
+      static napi_value cudaDevices(napi_env env, napi_callback_info info) { ${body} }
+      napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+        napi_value list;
+        napi_create_function(env, "cudaDevices", NAPI_AUTO_LENGTH, cudaDevices, NULL, &list);
+        napi_set_named_property(env, exports, "cudaDevices", list);
+        return registerBuild(env, exports);
+      }`;
+    const one =
+      'napi_value list, gpu; napi_create_array(env, &list); napi_create_object(env, &gpu);' +
+      'set(env, gpu, "name", "NVIDIA H100"); napi_set_element(env, list, 0, gpu); return list;';
+    compile(file(), addonCode('2.1.0'));
+    expect(listDevices(folder)).toEqual({ devices: [] });
+    compile(file(), devices(one));
+    expect(listDevices(folder)).toEqual({ devices: [{ name: 'NVIDIA H100' }] });
+    compile(file(), devices('napi_throw_error(env, NULL, "CUDA error: unknown\\nmore"); return NULL;'));
+    expect(listDevices(folder)).toEqual({ problem: `${file()}: CUDA error: unknown` });
+    compile(file(), devices('__builtin_trap(); return NULL;'));
+    expect(listDevices(folder)).toEqual({ problem: `${file()}: loading it ended by SIGILL` });
   });
 
   test('linked against a library that is gone is told with its name', () => {

@@ -1,6 +1,7 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
-import type { RunUpdate, UpdateKernels } from '../engine.ts';
+import type { AddonBuild, CudaDevice } from '#native-addon';
+import type { DeviceMemory, RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
 import type { Plan } from './plan.ts';
 
 /** Vectors are all float32, or (in tests) all float64. */
@@ -50,21 +51,99 @@ export interface NativeReplica {
   dispose(): void;
 }
 
-export type InstructionSet = 'avx512' | 'avx2' | 'baseline';
+/** A replica that lives on its GPU, see ResidentReplica in ../engine.ts. Calls are checked as those of `Replica`. */
+export interface NativeDeviceReplicaOptions {
+  readonly plan: Plan;
+  /** Index of the GPU. */
+  readonly device: number;
+  /** Of maps and operands; without it float32. */
+  readonly bfloat16: boolean;
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  /** Lengths of the flat vectors. */
+  readonly parameters: number;
+  readonly statistics: number;
+  /** Three numbers a tensor of the flat vectors: offset, size, 1 where LARS gives it a rate of its own. */
+  readonly tensors: Float64Array;
+  /** Most samples of a step. */
+  readonly capacity: number;
+  /** Whether there are S and A, and their part that this replica owns. */
+  readonly accumulates: boolean;
+  readonly shardStart: number;
+  readonly shardEnd: number;
+  readonly labelSmoothing: number;
+  readonly profiled: boolean;
+  /** Batch norms by ATen's operations, as an oracle: for a plan in which nothing is fused. */
+  readonly plain: boolean;
+  readonly update?: NativeUpdateOptions;
+}
+
+export interface NativeUpdateOptions {
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+  readonly measureWeightDecay: boolean;
+  readonly clipNorm?: number;
+  /** Of LARS. */
+  readonly trust?: number;
+  readonly epsilon?: number;
+}
+
+/** Its kernels one by one; the same, recorded as a CUDA graph that then runs; or the graph that was recorded before. */
+export type StepMode = 'eager' | 'capture' | 'replay';
+
+export interface NativeDeviceReplica {
+  upload(vector: 'weights' | 'velocity' | 'statistics', values: Float32Array): void;
+  download(vector: 'weights' | 'velocity' | 'statistics' | 'gradient', values: Float32Array): void;
+  /** Blocks until all members have called it; no step may be launched before that. */
+  join(id: Uint8Array, rank: number, worldSize: number): void;
+  gradient(
+    passes: readonly NativeBatch[],
+    batchSize: number,
+    factors?: Float64Array,
+  ): { lossSum: number; correct: number };
+  evaluate(batch: NativeBatch): { lossSum: number; correct: number; predictions: Int32Array };
+  /** @param factors two numbers a tensor: of the gradient, of the rate. @param backpropagated by layer. */
+  begin(factors: Float64Array, backpropagated?: Float64Array): void;
+  step(
+    passes: readonly NativeBatch[],
+    batchSize: number,
+    input: { readonly learningRate: number; readonly analysed: boolean; readonly first: boolean },
+    mode: StepMode,
+  ): StepTotals;
+  totals(): StepTotals;
+  /** Four numbers a tensor, of its part in the shard: sums of |S|, A and |S| / A, and how many have an A above 0. */
+  measure(): Float64Array;
+  timings(): Float64Array;
+  memory(): { tensors: number; bytes: number };
+  dispose(): void;
+}
+
+/** Peaks, and what is held now, in bytes: of the whole process. */
+export interface NativeDeviceMemory extends DeviceMemory {
+  readonly allocated: number;
+  readonly reserved: number;
+}
 
 /** Every call checks its arguments, and throws a TypeError or RangeError that says what came instead. */
 export interface NativeAddon extends UpdateKernels {
   /** libtorch's version that the addon runs on, and the one it was compiled for. */
-  readonly build: {
-    readonly libtorch: string;
-    readonly compiledFor: string;
-    readonly instructionSet: InstructionSet;
-  };
+  readonly build: AddonBuild;
+  /** By index; none without a driver that will do. Only where the addon was built with CUDA. */
+  readonly cudaDevices?: () => readonly CudaDevice[];
   /** Intra-op threads of the calling thread's operations. */
   threads(): number;
   /** Sets them for the calling thread alone. */
   setThreads(count: number): void;
   Replica: new (options: NativeReplicaOptions) => NativeReplica;
+  /** What follows is there where libtorch has CUDA. */
+  readonly DeviceReplica?: new (
+    options: NativeDeviceReplicaOptions,
+  ) => NativeDeviceReplica;
+  /** For the whole process. */
+  configureCuda?(options: { readonly tf32: boolean; readonly deterministic: boolean }): void;
+  makeGroupId?(): Uint8Array;
+  deviceMemory?(device: number): NativeDeviceMemory;
   /**
    * Reads and writes the memory that `update` does, and leaves nonsense in it: the time that no update can beat, since
    * next to nothing is computed.

@@ -38,12 +38,18 @@ export interface Plan {
   readonly afterEvaluation: readonly (readonly number[])[];
 }
 
-/**
- * The last step is the loss. With `fuse`, a batch norm takes over the ReLU behind it, and an addition between the two:
- * none of the values between is ever stored. And where nothing was added, the output is not kept for the backward sweep
- * either: one pass over memory makes it again.
- */
-export function planOf(graph: Graph, { fuse }: { readonly fuse: boolean }): Plan {
+export interface PlanOptions {
+  /** A batch norm takes over the ReLU behind it, and an addition between the two: none of the values between is stored. */
+  readonly fuse: boolean;
+  /**
+   * Where nothing was added, the output of what is fused is not kept for the backward sweep either: one pass over memory
+   * makes it again. By default as `fuse`.
+   */
+  readonly recompute?: boolean;
+}
+
+/** The last step is the loss. */
+export function planOf(graph: Graph, { fuse, recompute = fuse }: PlanOptions): Plan {
   const fusions = fuse ? fusionsOf(graph) : new Map<number, Fusion>();
   const swallowed = new Set([...fusions.values()].flatMap(({ swallowed }) => swallowed));
   // A fused step stands where its last node stood: by then its other input is there too.
@@ -55,7 +61,7 @@ export function planOf(graph: Graph, { fuse }: { readonly fuse: boolean }): Plan
   // What a value is computed again from must be there: where that would be computed again itself, the value is kept.
   const sources = new Map<number, number>();
   for (const { recomputed, output, inputs } of whole) {
-    if (recomputed && !sources.has(inputs[0])) sources.set(output, inputs[0]);
+    if (recompute && recomputed && !sources.has(inputs[0])) sources.set(output, inputs[0]);
   }
   const steps = whole.map((step) => ({
     ...step,

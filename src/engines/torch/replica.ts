@@ -29,27 +29,13 @@ export class TorchReplica implements Replica {
   }
 
   gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
-    const factors =
-      backpropagated && Float64Array.from(this.#graph.layers, ({ name }) => backpropagated.get(name) ?? 1);
+    const graph = this.#graph;
+    const factors = backpropagated && layerFactors(graph, backpropagated);
     const began = 1000 * performance.now();
     const result = this.#native.gradient(passes.map(nativeBatch), batchSize, factors);
-    if (this.#profile) this.#report(this.#profile, began);
+    if (this.#profile)
+      reportTimings(this.#profile, this.#native.timings(), { graph, plan: this.#plan, began });
     return result;
-  }
-
-  /** @param began when the call did, in microseconds. */
-  #report(profile: NonNullable<ReplicaOptions['profile']>, began: number): void {
-    const timings = this.#native.timings();
-    for (let i = 0; i < timings.length; i += 4) {
-      const [position, backward, start, duration] = timings.subarray(i, i + 4);
-      const step = this.#plan.steps[position];
-      const { name, op } = step ?? { name: 'batch', op: 'assemble' };
-      const layer = step && this.#graph.layers[step.layer];
-      profile({
-        ...{ name, op, ...(layer && { layer: layer.name }) },
-        ...{ phase: backward ? 'backward' : 'forward', start: began + start, duration },
-      });
-    }
   }
 
   evaluate(batch: Batch): EvaluationResult {
@@ -65,6 +51,36 @@ export class TorchReplica implements Replica {
   }
 }
 
-function nativeBatch({ split, indices, augmentation }: Batch): NativeBatch {
+/** By index of the layer; 1 where there is none. */
+export function layerFactors(graph: Graph, factors: LayerFactors): Float64Array {
+  return Float64Array.from(graph.layers, ({ name }) => factors.get(name) ?? 1);
+}
+
+interface TimedCall {
+  readonly graph: Graph;
+  readonly plan: Plan;
+  /** When the call began, in microseconds. */
+  readonly began: number;
+}
+
+/** @param timings see NativeReplica. */
+export function reportTimings(
+  profile: NonNullable<ReplicaOptions['profile']>,
+  timings: Float64Array,
+  { graph, plan, began }: TimedCall,
+): void {
+  for (let i = 0; i < timings.length; i += 4) {
+    const [position, backward, start, duration] = timings.subarray(i, i + 4);
+    const step = plan.steps[position];
+    const { name, op } = step ?? { name: 'batch', op: 'assemble' };
+    const layer = step && graph.layers[step.layer];
+    profile({
+      ...{ name, op, ...(layer && { layer: layer.name }) },
+      ...{ phase: backward ? 'backward' : 'forward', start: began + start, duration },
+    });
+  }
+}
+
+export function nativeBatch({ split, indices, augmentation }: Batch): NativeBatch {
   return { images: split.images, labels: split.labels, indices, ...augmentation };
 }

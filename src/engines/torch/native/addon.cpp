@@ -13,6 +13,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exportReplica(env, exports);
   exportUpdate(env, exports);
   exportAssembly(env, exports);
+  exportCuda(env, exports);
   return exports;
 }
 

@@ -18,11 +18,12 @@ struct Normalisation {
   std::array<double, IMAGE_CHANNELS> std;
 };
 
-/** Pointers into typed arrays: valid as long as the JavaScript object that they were read from. */
+/** Pointers into typed arrays, valid as long as the JavaScript object that they were read from; or to the same on a GPU. */
 struct Batch {
-  /** Of the whole split: [size, 3, 32, 32] and [size]. */
+  /** Of the whole split: [splitSize, 3, 32, 32] and [splitSize]. */
   const uint8_t* images;
   const uint8_t* labels;
+  int64_t splitSize;
   /** Positions in the split: of each sample of the batch. */
   const uint32_t* indices;
   int64_t size;

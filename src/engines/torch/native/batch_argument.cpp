@@ -59,10 +59,37 @@ Batch batchArgument(const Napi::Value& value, const std::string& name) {
   return {
       .images = images.data(),
       .labels = labels.data(),
+      .splitSize = static_cast<int64_t>(size),
       .indices = indices.data(),
       .size = static_cast<int64_t>(indices.size()),
       .top = augmentation("top", 2 * PADDING),
       .left = augmentation("left", 2 * PADDING),
       .flip = augmentation("flip", 1),
   };
+}
+
+Batch batchArgument(const Napi::Value& value, const std::string& name, int64_t classes) {
+  const auto batch = batchArgument(value, name);
+  for (int64_t i = 0; i < batch.size; i++) {
+    const auto label = batch.labels[batch.indices[i]];
+    if (label < classes) continue;
+    throw rangeError(value.Env(), name + ": sample " + std::to_string(i),
+                     "a label from 0 to " + std::to_string(classes - 1), std::to_string(label));
+  }
+  return batch;
+}
+
+std::vector<Batch> passesArgument(const Napi::Value& value, int64_t classes) {
+  const auto array = arrayArgument(value, "passes");
+  std::vector<Batch> passes;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    passes.push_back(batchArgument(array.Get(i), "passes[" + std::to_string(i) + "]", classes));
+  }
+  return passes;
+}
+
+int64_t batchSizeArgument(const Napi::Value& value) {
+  const auto size = numberArgument(value, "batchSize");
+  if (!(size >= 1)) throw rangeError(value.Env(), "batchSize", "at least 1", value.ToString());
+  return static_cast<int64_t>(size);
 }

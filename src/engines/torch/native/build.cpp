@@ -46,6 +46,9 @@ void exportBuild(Napi::Env env, Napi::Object exports) {
   build["libtorch"] = Napi::String::New(env, libtorchVersion());
   build["compiledFor"] = Napi::String::New(env, TORCH_VERSION);
   build["instructionSet"] = Napi::String::New(env, nameOf(instructionSet()));
+  // Where libtorch has CUDA, exportCuda knows more.
+  build["cuda"] = env.Null();
+  build["driver"] = env.Null();
   exports["build"] = build;
   exports["threads"] = Napi::Function::New(env, threads);
   exports["setThreads"] = Napi::Function::New(env, setThreads);

@@ -8,3 +8,5 @@ void exportBuild(Napi::Env env, Napi::Object exports);
 void exportReplica(Napi::Env env, Napi::Object exports);
 void exportUpdate(Napi::Env env, Napi::Object exports);
 void exportAssembly(Napi::Env env, Napi::Object exports);
+/** Behind exportBuild; adds nothing where libtorch is without CUDA. */
+void exportCuda(Napi::Env env, Napi::Object exports);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "cuda/kernels.h"
 #include "kernels/kernels.h"
 #include "operations.h"
 
@@ -90,10 +91,13 @@ at::Tensor apply(const Affine& affine, const at::Tensor& x, const at::Tensor& re
 
 }  // namespace
 
-bool fusedBatchNormServes(const at::Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
+bool fusedBatchNormServes(const at::Tensor& x) {
+  return x.is_cuda() ? cuda::batchNormServes(x) : x.scalar_type() == at::kFloat;
+}
 
 at::Tensor fusedNormalise(const Step& step, const at::Tensor& x, const at::Tensor& residual, const Vectors& vectors,
                           Saved& saved) {
+  if (x.is_cuda()) return cuda::normalise(step, x, residual, vectors, saved);
   const Layer layer(step, vectors);
   const auto rows = rowsOf(x);
   const auto count = static_cast<double>(rows);
@@ -126,6 +130,7 @@ at::Tensor fusedNormalise(const Step& step, const at::Tensor& x, const at::Tenso
 
 at::Tensor fusedNormaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
                                      const Vectors& vectors) {
+  if (x.is_cuda()) return cuda::normaliseWithRunning(step, x, residual, vectors);
   const Layer layer(step, vectors);
   std::vector<float> inverseDeviation(layer.channels);
   for (int64_t c = 0; c < layer.channels; c++) {
@@ -141,6 +146,7 @@ at::Tensor fusedNormaliseAgain(const Step& step, const at::Tensor& x, const Vect
 
 at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& y, at::Tensor& dy,
                                   double factor, const Vectors& vectors, const Saved& saved) {
+  if (x.is_cuda()) return cuda::normaliseBackward(step, x, y, dy, factor, vectors, saved);
   const Layer layer(step, vectors);
   const auto channels = layer.channels;
   const auto rows = rowsOf(x);

@@ -1,4 +1,5 @@
-// Batch norm, addition and ReLU in one pass over memory: float32 on CPUs. operations.h has what it must equal.
+// Batch norm, addition and ReLU in one pass over memory: float32 on CPUs, and by cuda/kernels.h on GPUs. operations.h has
+// what it must equal.
 
 #pragma once
 

@@ -25,6 +25,15 @@ at::Tensor biasOf(const Step& step, const at::Tensor& vector) {
   return step.bias ? viewOf(vector, *step.bias) : at::Tensor();
 }
 
+void putGradient(const Vectors& vectors, const Parameter& parameter, const at::Tensor& values) {
+  auto gradient = viewOf(vectors.gradient, parameter);
+  if (vectors.accumulates) {
+    gradient.add_(values);
+  } else {
+    gradient.copy_(values);
+  }
+}
+
 }  // namespace
 
 at::Tensor viewOf(const at::Tensor& vector, const Parameter& parameter) {
@@ -46,10 +55,10 @@ at::Tensor convolveBackward(const Step& step, const at::Tensor& x, const at::Ten
   std::vector<int64_t> biasShape;
   if (step.bias) biasShape = step.bias->shape;
   const auto [dx, dw, db] = at::convolution_backward(
-      dy, x, viewOf(vectors.parameters, *step.weight), biasShape, {step.stride, step.stride},
+      dy, x, viewOf(vectors.operands, *step.weight), biasShape, {step.stride, step.stride},
       {step.padding, step.padding}, {1, 1}, false, {0, 0}, 1, {wanted, true, step.bias.has_value()});
-  viewOf(vectors.gradient, *step.weight).add_(dw);
-  if (step.bias) viewOf(vectors.gradient, *step.bias).add_(db);
+  putGradient(vectors, *step.weight, dw);
+  if (step.bias) putGradient(vectors, *step.bias, db);
   return dx;
 }
 
@@ -58,9 +67,9 @@ at::Tensor linear(const Step& step, const at::Tensor& x, const at::Tensor& param
 }
 
 at::Tensor linearBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors) {
-  viewOf(vectors.gradient, *step.weight).add_(at::mm(dy.t(), x));
-  viewOf(vectors.gradient, *step.bias).add_(at::sum(dy, {0}));
-  return at::mm(dy, viewOf(vectors.parameters, *step.weight));
+  putGradient(vectors, *step.weight, at::mm(dy.t(), x));
+  putGradient(vectors, *step.bias, at::sum(dy, {0}));
+  return at::mm(dy, viewOf(vectors.operands, *step.weight));
 }
 
 at::Tensor normalise(const Step& step, const at::Tensor& x, const Vectors& vectors, Saved& saved) {
@@ -89,7 +98,7 @@ at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Te
   const auto [dx, dGamma, dBeta] =
       at::native_batch_norm_backward(dy, x, viewOf(vectors.parameters, *step.weight), mean, variance, saved.mean,
                                      saved.inverseDeviation, true, step.epsilon, {true, true, true});
-  viewOf(vectors.gradient, *step.weight).add_(dGamma);
-  viewOf(vectors.gradient, *step.bias).add_(dBeta);
+  putGradient(vectors, *step.weight, dGamma);
+  putGradient(vectors, *step.bias, dBeta);
   return dx;
 }

@@ -17,6 +17,8 @@
 #include <stdexcept>
 
 #include "convolution.h"
+#include "cuda/kernels.h"
+#include "cuda/stream.h"
 #include "fused_batch_norm.h"
 #include "loss.h"
 #include "operations.h"
@@ -27,36 +29,48 @@ at::TensorOptions mapOptions(const at::Tensor& like) {
   return like.options().memory_format(at::MemoryFormat::ChannelsLast);
 }
 
+int64_t samplesOf(const std::vector<Batch>& passes) {
+  int64_t samples = 0;
+  for (const auto& pass : passes) samples += pass.size;
+  return samples;
+}
+
 /** [samples, channels, 1, 1] to [samples, channels]. */
 at::Tensor flatten(const at::Tensor& x) { return x.view({x.size(0), x.size(1)}); }
 
 }  // namespace
 
-Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing, bool profiled)
+Replica::Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, const ReplicaOptions& options)
     : plan_(std::move(plan)),
       vectors_(std::move(vectors)),
       pixels_(normalisation),
-      labelSmoothing_(labelSmoothing),
+      options_(options),
       values_(plan_.values),
       gradients_(plan_.values),
       saved_(plan_.steps.size()),
-      recomputedBy_(plan_.values, -1),
-      profiled_(profiled) {
+      recomputedBy_(plan_.values, -1) {
   for (size_t position = 0; position < plan_.steps.size(); position++) {
     const auto& step = plan_.steps[position];
-    if (step.relu && vectors_.parameters.scalar_type() != at::kFloat) {
+    if (step.relu && (options_.plain || vectors_.parameters.scalar_type() != at::kFloat)) {
       throw std::invalid_argument(step.name + ": expected float32 vectors for what is fused");
     }
     if (step.recomputed) recomputedBy_[step.output] = static_cast<int>(position);
   }
+  if (!vectors_.operands.defined()) vectors_.operands = vectors_.parameters;
+  if (onGpu()) {
+    pixelsOnGpu_ = at::from_blob(pixels_.values, {IMAGE_CHANNELS, 256}, at::kFloat).to(vectors_.parameters.device());
+  }
 }
+
+bool Replica::fusesBatchNorm(const at::Tensor& x) const { return !options_.plain && fusedBatchNormServes(x); }
 
 template <typename Body>
 void Replica::timed(int position, bool backward, Body body) {
-  if (!profiled_) return body();
+  if (!options_.profiled) return body();
   using Microseconds = std::chrono::duration<double, std::micro>;
   const auto start = std::chrono::steady_clock::now();
   body();
+  if (onGpu()) cuda::synchronise();
   const auto end = std::chrono::steady_clock::now();
   timings_.push_back({position, backward, Microseconds(start - began_).count(), Microseconds(end - start).count()});
 }
@@ -78,37 +92,58 @@ PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize
   return cleanly([&] {
     timings_.clear();
     began_ = std::chrono::steady_clock::now();
-    vectors_.gradient.zero_();
+    const auto samples = samplesOf(passes);
+    // On GPUs the first pass writes, and the others add. Padding is 0 from the start.
+    vectors_.accumulates = !onGpu();
+    if (vectors_.accumulates || samples == 0) vectors_.gradient.zero_();
+    if (onGpu()) samples_ = at::empty({2, samples}, vectors_.parameters.options());
     PassResult total;
+    int64_t first = 0;
     for (const auto& batch : passes) {
       if (batch.size == 0) continue;
       forward(batch, plan_.afterForward, true);
-      const auto& last = plan_.steps.back();
       Loss loss;
       timed(static_cast<int>(plan_.steps.size()) - 1, false, [&] {
-        loss = softmaxCrossEntropy(values_[last.inputs[0]], batch,
-                                   {1.0 / static_cast<double>(batchSize), labelSmoothing_});
+        loss = lossOf(batch, {1.0 / static_cast<double>(batchSize), options_.labelSmoothing}, first);
         free(plan_.afterBackward.back());
       });
       backward(std::move(loss.gradient), factors);
       total.lossSum += loss.result.lossSum;
       total.correct += loss.result.correct;
+      first += batch.size;
+      vectors_.accumulates = true;
     }
     return total;
   });
+}
+
+Loss Replica::lossOf(const Batch& batch, const LossOptions& options, int64_t first) {
+  const auto& logits = values_[plan_.steps.back().inputs[0]];
+  if (!onGpu()) return softmaxCrossEntropy(logits, batch, options);
+  auto* losses = samples_.data_ptr<float>() + first;
+  return {{}, cuda::softmaxCrossEntropy(logits, batch, options, losses, losses + samples_.size(1))};
 }
 
 PassResult Replica::evaluate(const Batch& batch, int32_t* predictions) {
   return cleanly([&] {
     if (batch.size == 0) return PassResult{};
     forward(batch, plan_.afterEvaluation, false);
-    const auto result = classify(values_[plan_.steps.back().inputs[0]], batch, predictions);
+    const auto& logits = values_[plan_.steps.back().inputs[0]];
+    PassResult result;
+    if (onGpu()) {
+      samples_ = at::empty({2, batch.size}, vectors_.parameters.options());
+      auto* losses = samples_.data_ptr<float>();
+      cuda::classify(logits, batch, losses, losses + batch.size, predictions);
+    } else {
+      result = classify(logits, batch, predictions);
+    }
     free(plan_.afterEvaluation.back());
     return result;
   });
 }
 
 at::Tensor Replica::upload(const Batch& batch) {
+  if (onGpu()) return cuda::assemble(batch, pixelsOnGpu_, vectors_.operands.scalar_type());
   auto images = at::empty({batch.size, IMAGE_CHANNELS, IMAGE_SIZE, IMAGE_SIZE}, mapOptions(vectors_.parameters));
   at::parallel_for(0, batch.size, 16, [&](int64_t first, int64_t last) {
     if (images.scalar_type() == at::kDouble) {
@@ -136,12 +171,12 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
   auto& saved = saved_[position];
   switch (step.op) {
     case Op::conv2d:
-      return convolveFast(step, x, vectors_.parameters);
+      return convolveFast(step, x, vectors_.operands);
     case Op::linear:
-      return linear(step, x, vectors_.parameters);
+      return linear(step, x, vectors_.operands);
     case Op::batchNorm: {
       const auto residual = step.inputs.size() > 1 ? values_[step.inputs[1]] : at::Tensor();
-      if (fusedBatchNormServes(x)) {
+      if (fusesBatchNorm(x)) {
         return training ? fusedNormalise(step, x, residual, vectors_, saved)
                         : fusedNormaliseWithRunning(step, x, residual, vectors_);
       }
@@ -189,7 +224,7 @@ void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, 
   const auto& x = values_[input];
   // The image has no use for a gradient.
   const auto wanted = input != 0;
-  const auto fused = step.op == Op::batchNorm && fusedBatchNormServes(x);
+  const auto fused = step.op == Op::batchNorm && fusesBatchNorm(x);
   if (factor != 1 && !fused) dy = at::mul(dy, factor);
   switch (step.op) {
     case Op::conv2d:

@@ -13,16 +13,25 @@
 #include "assembly.h"
 #include "plan.h"
 
+struct Loss;
+struct LossOptions;
+
 struct PassResult {
   double lossSum = 0;
   int64_t correct = 0;
 };
 
-/** The flat vectors, on the replica's device and of one element type; laid out by the graph. */
+/** The flat vectors, on the replica's device; laid out by the graph. All but `operands` are of one element type. */
 struct Vectors {
   at::Tensor parameters;
   at::Tensor gradient;
   at::Tensor statistics;
+  /** What convolutions and linear layers multiply by, of the element type of the maps: the parameters, or copies of them. */
+  at::Tensor operands = {};
+  /** Whether what is found is added to the gradient, or takes its place. */
+  bool accumulates = true;
+  /** On GPUs: int32 [COUNTERS], all 0 between two kernels; without them, the kernels that count make their own. */
+  at::Tensor counters = {};
 };
 
 /** What the backward computation of a step needs besides the values: saved by its forward computation. */
@@ -51,19 +60,34 @@ struct Memory {
   int64_t bytes = 0;
 };
 
+struct ReplicaOptions {
+  /** Share of the target that is spread evenly over the classes. */
+  double labelSmoothing = 0;
+  /** Every step of a gradient call is timed. */
+  bool profiled = false;
+  /** Batch norms go by ATen's operations alone, as the oracle of our own kernels: for plans in which nothing is fused. */
+  bool plain = false;
+};
+
 class Replica {
  public:
-  /** `profiled`: every step of a gradient call is timed. */
-  Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, double labelSmoothing, bool profiled);
+  Replica(Plan plan, Vectors vectors, const Normalisation& normalisation, const ReplicaOptions& options);
 
   /**
    * Overwrites the gradient with the sum over the passes of (size / batchSize) * the gradient of the pass's mean loss.
-   * `factors`: null, or by layer what the gradient that arrives at its output is multiplied by.
+   * `factors`: null, or by layer what the gradient that arrives at its output is multiplied by. On a GPU the pointers of
+   * the batches are on it, nothing is waited for, and the result is 0: `samples` has it.
    */
   PassResult gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
 
-  /** `predictions` [batch.size]: the class of the largest logit, -1 where no logit is a number. */
+  /**
+   * `predictions` [batch.size]: the class of the largest logit, -1 where no logit is a number. On a GPU as above, and
+   * `predictions` is on it too.
+   */
   PassResult evaluate(const Batch& batch, int32_t* predictions);
+
+  /** On a GPU, of the last call, float32 [2, samples]: each sample's loss, and 1 where its prediction is right. */
+  const at::Tensor& samples() const { return samples_; }
 
   /** Of the last gradient call, where it is profiled. */
   const std::vector<Timing>& timings() const { return timings_; }
@@ -77,6 +101,8 @@ class Replica {
   PassResult cleanly(Body body);
 
   at::Tensor upload(const Batch& batch);
+  /** Of a pass's logits; `first`: the samples of the passes before it. */
+  Loss lossOf(const Batch& batch, const LossOptions& options, int64_t first);
   /** Computes every value but the loss; `training`: with the statistics of the pass. */
   void forward(const Batch& batch, const Freed& freed, bool training);
   void backward(at::Tensor logitGradient, const double* factors);
@@ -94,10 +120,16 @@ class Replica {
   /** Computes a value again that was freed in the forward sweep; true where it is one. */
   bool recompute(int value);
 
+  bool onGpu() const { return vectors_.parameters.is_cuda(); }
+  bool fusesBatchNorm(const at::Tensor& x) const;
+
   Plan plan_;
   Vectors vectors_;
   PixelTable pixels_;
-  double labelSmoothing_;
+  /** `pixels_` on a GPU. */
+  at::Tensor pixelsOnGpu_;
+  at::Tensor samples_;
+  ReplicaOptions options_;
   /** By node of the graph. */
   std::vector<at::Tensor> values_;
   std::vector<at::Tensor> gradients_;
@@ -105,7 +137,6 @@ class Replica {
   std::vector<Saved> saved_;
   /** By value: the position of the step that computes it again; -1 where none does. */
   std::vector<int> recomputedBy_;
-  bool profiled_;
   std::chrono::steady_clock::time_point began_;
   std::vector<Timing> timings_;
 };

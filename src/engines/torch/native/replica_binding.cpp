@@ -1,29 +1,16 @@
 // The class Replica of the addon: checks what JavaScript hands over, once, at this border.
 
 #include <ATen/ops/from_blob.h>
-#include <c10/util/Exception.h>
 
 #include "allocator.h"
 #include "arguments.h"
 #include "batch_argument.h"
+#include "errors.h"
 #include "exports.h"
 #include "replica.h"
+#include "results.h"
 
 namespace {
-
-/** What libtorch or this code throws becomes a JavaScript error: past this border it would end the process. */
-template <typename Body>
-auto withErrors(Napi::Env env, Body body) {
-  try {
-    return body();
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (const c10::Error& error) {
-    throw Napi::Error::New(env, std::string("libtorch: ") + error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(env, error.what());
-  }
-}
 
 /** A typed array over memory that JavaScript owns; the object keeps a reference to it. */
 template <typename T>
@@ -74,8 +61,9 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
       checkPlan(plan, vectors.parameters.numel(), vectors.gradient.numel(), vectors.statistics.numel());
       classes_ = plan.classes;
       layers_ = plan.layers;
-      replica_ = std::make_unique<Replica>(std::move(plan), vectors, normalisation, smoothing,
-                                           options.Get("profiled").ToBoolean());
+      replica_ = std::make_unique<Replica>(
+          std::move(plan), vectors, normalisation,
+          ReplicaOptions{.labelSmoothing = smoothing, .profiled = options.Get("profiled").ToBoolean()});
     });
     memory_ = Napi::Persistent(Napi::Object::New(info.Env()));
     remember("parameters", options, vectors.parameters);
@@ -86,25 +74,20 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
  private:
   Napi::Value gradient(const Napi::CallbackInfo& info) {
     auto& replica = checked();
-    const auto array = arrayArgument(info[0], "passes");
-    std::vector<Batch> passes;
-    for (uint32_t i = 0; i < array.Length(); i++) {
-      passes.push_back(batchOf(array.Get(i), "passes[" + std::to_string(i) + "]"));
-    }
-    const auto batchSize = numberArgument(info[1], "batchSize");
-    if (!(batchSize >= 1)) throw rangeError(info.Env(), "batchSize", "at least 1", info[1].ToString());
+    const auto passes = passesArgument(info[0], classes_);
+    const auto batchSize = batchSizeArgument(info[1]);
     const double* factors = nullptr;
     if (!info[2].IsUndefined()) {
       factors = numbersArgument<double>(info[2], "factors", static_cast<size_t>(layers_)).data();
     }
     return withErrors(info.Env(), [&] {
-      return resultOf(info.Env(), replica.gradient(passes, static_cast<int64_t>(batchSize), factors));
+      return resultOf(info.Env(), replica.gradient(passes, batchSize, factors));
     });
   }
 
   Napi::Value evaluate(const Napi::CallbackInfo& info) {
     auto& replica = checked();
-    const auto batch = batchOf(info[0], "batch");
+    const auto batch = batchArgument(info[0], "batch", classes_);
     auto predictions = Napi::Int32Array::New(info.Env(), static_cast<size_t>(batch.size));
     return withErrors(info.Env(), [&] {
       auto result = resultOf(info.Env(), replica.evaluate(batch, predictions.Data()));
@@ -113,35 +96,9 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
     });
   }
 
-  /** With labels that are classes of the model. */
-  Batch batchOf(const Napi::Value& value, const std::string& name) const {
-    const auto batch = batchArgument(value, name);
-    for (int64_t i = 0; i < batch.size; i++) {
-      const auto label = batch.labels[batch.indices[i]];
-      if (label < classes_) continue;
-      throw rangeError(value.Env(), name + ": sample " + std::to_string(i),
-                       "a label from 0 to " + std::to_string(classes_ - 1), std::to_string(label));
-    }
-    return batch;
-  }
+  Napi::Value timings(const Napi::CallbackInfo& info) { return timingsOf(info.Env(), checked().timings()); }
 
-  Napi::Value timings(const Napi::CallbackInfo& info) {
-    const auto& timings = checked().timings();
-    auto numbers = Napi::Float64Array::New(info.Env(), 4 * timings.size());
-    auto* to = numbers.Data();
-    for (const auto& [position, backward, start, duration] : timings) {
-      for (const auto value : {static_cast<double>(position), static_cast<double>(backward), start, duration}) *to++ = value;
-    }
-    return numbers;
-  }
-
-  Napi::Value memory(const Napi::CallbackInfo& info) {
-    const auto [tensors, bytes] = checked().memory();
-    auto object = Napi::Object::New(info.Env());
-    object["tensors"] = Napi::Number::New(info.Env(), static_cast<double>(tensors));
-    object["bytes"] = Napi::Number::New(info.Env(), static_cast<double>(bytes));
-    return object;
-  }
+  Napi::Value memory(const Napi::CallbackInfo& info) { return memoryOf(info.Env(), checked().memory()); }
 
   void dispose(const Napi::CallbackInfo&) {
     replica_.reset();
@@ -171,13 +128,6 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
     auto& [data, length] = numbers;
     napi_get_typedarray_info(array.Env(), array, nullptr, &length, &data, nullptr, nullptr);
     return numbers;
-  }
-
-  static Napi::Object resultOf(Napi::Env env, const PassResult& result) {
-    auto object = Napi::Object::New(env);
-    object["lossSum"] = Napi::Number::New(env, result.lossSum);
-    object["correct"] = Napi::Number::New(env, static_cast<double>(result.correct));
-    return object;
   }
 
   /** The arrays that the replica's vectors view. */

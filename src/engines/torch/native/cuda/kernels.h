@@ -1,6 +1,7 @@
 // Our own CUDA kernels, each behind a function that launches it on the current stream and waits for nothing. Sources are
 // in kernels/*.cu, compiled by NVRTC when the first replica of a process is made (module.h). All of them are
-// deterministic: no sum depends on the order in which blocks end. Callers hold a device guard and a stream guard.
+// deterministic: no sum depends on the order in which blocks end. Callers hold a device guard and a stream guard. A graph
+// can capture all of them, on a thread that called loadKernels() and launched each once before.
 
 #pragma once
 
@@ -19,7 +20,7 @@ namespace cuda {
 
 /**
  * Images [batch.size, 3, 32, 32] in channels_last order, of type float32 or bfloat16: gathered, cropped, flipped,
- * normalised. Pointers of `batch` are on the device. `table`: PixelTable, float32 [3, 256].
+ * normalised. Pointers of `batch` are on the device, batch.images at a multiple of 16. `table`: PixelTable, float32 [3, 256].
  */
 at::Tensor assemble(const Batch& batch, const at::Tensor& table, at::ScalarType type);
 
@@ -33,10 +34,12 @@ at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& re
                      Saved& saved);
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
                                 const Vectors& vectors);
+/** The output of a training pass once more, from what it saved. */
+at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved);
 /**
  * dx; writes (or, where vectors.accumulates, adds to) the gradient of gamma and beta. Where a residual was added, `y` is
- * the step's output, and dy is overwritten by what passes through the ReLU: the gradient of the residual. `factor`
- * multiplies what goes on into the batch norm.
+ * the step's output, and dy is overwritten by what passes through the ReLU: the gradient of the residual. Without one, y
+ * is undefined, and dx may take the memory of dy. `factor` multiplies what goes on into the batch norm.
  */
 at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& y, at::Tensor& dy, double factor,
                              const Vectors& vectors, const Saved& saved);
@@ -54,15 +57,16 @@ void classify(const at::Tensor& logits, const Batch& batch, float* losses, float
 
 // The update of the flat vectors, float32, in chunks that no two tensors share.
 
-/** Sum of squares of each chunk, added up by tensor in the order of the chunks; norms: double [tensors]. */
+/** Sums of squares by tensor, always added up in the same order; norms: double [tensors]. */
 void squaredNorms(const float* vector, const Chunks& chunks, double* norms);
 
 /** Sets *nonFinite to 1 where any number of the vector is NaN or infinite; else leaves it as it is. */
 void checkFinite(const float* vector, int64_t length, int32_t* nonFinite);
 
 /**
- * From what the step is told and (where clipping or LARS is on) the norms of the reduced gradient and of the weights to
- * what each tensor is scaled by; see localRates in src/training/lars.ts and clipFactor in src/training/update.ts.
+ * From what the step is told and (where clipping or LARS is on) the norms of the reduced gradient and (LARS) of the
+ * weights, else null, to what each tensor is scaled by; see localRates in src/training/lars.ts and clipFactor in
+ * src/training/update.ts.
  */
 void computeScales(const StepInput* input, const TensorFactors* factors, const ScaleOptions& options,
                    const double* gradientNorms, const double* weightNorms, int tensors, TensorScales* scales);
@@ -70,17 +74,19 @@ void computeScales(const StepInput* input, const TensorFactors* factors, const S
 /**
  * RunUpdate of src/engines/engine.ts, the same bits as kernels/update.cpp: every operation in float32, rounded by itself.
  * Nothing is written where *nonFinite is set. Where input->analysed is, S and A are accumulated within
- * [shardStart, shardEnd). `operands`: null, or bfloat16 copies of the weights, written along.
+ * [shardStart, shardEnd). `operands`: null, or bfloat16 copies of the weights, written along. All vectors begin at a
+ * multiple of 16 bytes.
  */
 void updateParameters(const UpdateArguments& arguments, const Chunks& chunks, const StepInput* input,
                       const TensorScales* scales, const int32_t* nonFinite);
 
+/** Sets *nonFinite to 1 where any sample's loss is NaN or infinite: before the update, which is then skipped. */
+void checkLosses(const float* losses, int64_t samples, int32_t* nonFinite);
+
 /**
  * The last kernel of a step: adds the step's losses and hits to the totals, or, where *nonFinite is set, counts a skipped
- * step and puts the running statistics back; see StepTotals. Also sets the flag itself where the sum of losses is not
- * finite would be too late: `checkLosses` does, before the update.
+ * step and puts the running statistics back; see StepTotals.
  */
-void checkLosses(const float* losses, int64_t samples, int32_t* nonFinite);
 void finishStep(const float* losses, const float* hits, int64_t samples, const int32_t* nonFinite, float* statistics,
                 const float* statisticsBefore, int64_t statisticsLength, StepTotals* totals);
 

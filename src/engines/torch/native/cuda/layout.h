@@ -1,12 +1,18 @@
-// What host and device both read: plain structs. NVRTC compiles it in front of the kernels, so it includes nothing there.
+// What host and device both read: plain structs. The kernels include it too, where NVRTC has no header of the standard's.
 
 #pragma once
 
-#ifndef __CUDACC_RTC__
+#ifdef __CUDACC_RTC__
+typedef unsigned char uint8_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long long int64_t;
+#else
 #include <cstdint>
 #endif
 
-/** A run of the flat vector that one block works on; it lies within one tensor and starts on a multiple of 16. */
+/** A run of the flat vectors that one block works on; it lies within one tensor and starts on a multiple of 16. */
 struct Chunk {
   int64_t start;
   int32_t size;
@@ -15,6 +21,9 @@ struct Chunk {
 
 /** At most so many numbers in a chunk. */
 constexpr int CHUNK = 4096;
+
+/** Numbers in Vectors.counters: batch norms have one for each tile of at least 32 channels. */
+constexpr int COUNTERS = 1024;
 
 /** All chunks of the flat vectors, on the device; those of a tensor follow each other. */
 struct Chunks {
@@ -29,25 +38,25 @@ struct Chunks {
 
 /** What differs between two steps; copied to the device in front of each. */
 struct StepInput {
-  float learningRate;
+  double learningRate;
   /** 1: S and A are accumulated. */
   int32_t analysed;
   /** 1: S and A start from 0 at this step. */
   int32_t first;
-  int32_t reserved;
 };
 
 /** Of a tensor, as the choice of layers says it; see Segment in src/training/update.ts. */
 struct TensorFactors {
-  float gradientFactor;
-  float rateFactor;
+  double gradientFactor;
+  double rateFactor;
   /** 1: LARS gives it a local rate. */
   int32_t adaptive;
   int32_t reserved;
 };
 
+/** In float64, as TypeScript has them: only what comes of them is rounded. */
 struct ScaleOptions {
-  float weightDecay;
+  double weightDecay;
   /** 0: no clipping. */
   double clipNorm;
   /** 0: no LARS. */
@@ -72,6 +81,7 @@ struct UpdateArguments {
   float* A;
   /** Bfloat16 copies of the weights, or null. */
   uint16_t* operands;
+  /** Multiples of 16, or the vectors' end. */
   int64_t shardStart;
   int64_t shardEnd;
   float momentum;

@@ -1,0 +1,188 @@
+// Replicas on a GPU: one that keeps all of a run there, and one that computes gradients for weights that lie on the host.
+
+import type { Precision } from '../../config/schema.ts';
+import type { Batch } from '../../data/dataset.ts';
+import type { LayerFactors } from '../../models/candidates.ts';
+import type { Graph } from '../../models/graph.ts';
+import { tensorsOf } from '../../training/update.ts';
+import {
+  checkReplicaOptions,
+  type EvaluationResult,
+  type PassResult,
+  type Replica,
+  type ReplicaOptions,
+  type ResidentOptions,
+  type ResidentReplica,
+  type ResidentStep,
+  type ResidentVector,
+  type StepTotals,
+} from '../engine.ts';
+import type { NativeAddon, NativeDeviceReplica, NativeDeviceReplicaOptions } from './addon.ts';
+import { CapturePolicy } from './capture.ts';
+import { deviceIndex } from './devices.ts';
+import { type Plan, planOf } from './plan.ts';
+import { layerFactors, nativeBatch, reportTimings } from './replica.ts';
+
+/** What a GPU is asked to be. */
+export interface DeviceSettings {
+  /** `cuda:N`. */
+  readonly device: string;
+  readonly precision: Precision;
+  readonly cudaGraph: 'auto' | 'on' | 'off';
+  /** ATen's operations alone: the oracle of our own kernels. */
+  readonly plain?: boolean;
+}
+
+/** Memory is plenty there, and time is not: nothing is computed twice. */
+const devicePlan = (graph: Graph, { plain = false }: DeviceSettings): Plan =>
+  planOf(graph, { fuse: !plain, recompute: false });
+
+function createNative(
+  { DeviceReplica }: NativeAddon,
+  graph: Graph,
+  plan: Plan,
+  settings: DeviceSettings,
+  options: Omit<
+    NativeDeviceReplicaOptions,
+    'plan' | 'device' | 'bfloat16' | 'parameters' | 'statistics' | 'tensors' | 'plain'
+  >,
+): NativeDeviceReplica {
+  if (!DeviceReplica) throw new Error(`${settings.device}: expected an addon that was built with CUDA`);
+  return new DeviceReplica({
+    ...options,
+    plan,
+    device: deviceIndex(settings.device),
+    bfloat16: settings.precision === 'bfloat16',
+    parameters: graph.parameterLength,
+    statistics: graph.statisticsLength,
+    // LARS leaves tensors of one dimension alone.
+    tensors: Float64Array.from(
+      tensorsOf(graph).flatMap(({ offset, size, shape }) => [offset, size, shape.length > 1 ? 1 : 0]),
+    ),
+    plain: settings.plain ?? false,
+  });
+}
+
+/** Weights, gradient and statistics are the host's: they travel with every call. */
+export class HostedReplica implements Replica {
+  readonly #options: ReplicaOptions;
+  readonly #plan: Plan;
+  readonly #native: NativeDeviceReplica;
+
+  constructor(addon: NativeAddon, options: ReplicaOptions, settings: DeviceSettings) {
+    checkReplicaOptions(options);
+    const { graph, normalisation, labelSmoothing = 0, profile } = options;
+    this.#options = options;
+    this.#plan = devicePlan(graph, settings);
+    this.#native = createNative(addon, graph, this.#plan, settings, {
+      ...{ ...normalisation, labelSmoothing, profiled: profile !== undefined },
+      ...{ capacity: 1, accumulates: false, shardStart: 0, shardEnd: 0 },
+    });
+  }
+
+  gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
+    const { graph, gradient, statistics, profile } = this.#options;
+    this.#upload();
+    const factors = backpropagated && layerFactors(graph, backpropagated);
+    const began = 1000 * performance.now();
+    const result = this.#native.gradient(passes.map(nativeBatch), batchSize, factors);
+    this.#native.download('gradient', gradient);
+    this.#native.download('statistics', statistics);
+    if (profile) reportTimings(profile, this.#native.timings(), { graph, plan: this.#plan, began });
+    return result;
+  }
+
+  evaluate(batch: Batch): EvaluationResult {
+    this.#upload();
+    return this.#native.evaluate(nativeBatch(batch));
+  }
+
+  memory(): { tensors: number; bytes: number } {
+    return this.#native.memory();
+  }
+
+  dispose(): void {
+    this.#native.dispose();
+  }
+
+  #upload(): void {
+    this.#native.upload('weights', this.#options.parameters);
+    this.#native.upload('statistics', this.#options.statistics);
+  }
+}
+
+export class DeviceReplica implements ResidentReplica {
+  readonly #graph: Graph;
+  readonly #native: NativeDeviceReplica;
+  readonly #capture: CapturePolicy;
+  #backpropagated: Float64Array | undefined;
+
+  constructor(addon: NativeAddon, options: ResidentOptions, settings: DeviceSettings) {
+    const { graph, normalisation, labelSmoothing, capacity, shard, lars } = options;
+    const { momentum, nesterov, weightDecay, measureWeightDecay, clipNorm } = options;
+    this.#graph = graph;
+    this.#capture = new CapturePolicy(settings.cudaGraph);
+    this.#native = createNative(addon, graph, devicePlan(graph, settings), settings, {
+      ...{ ...normalisation, labelSmoothing, profiled: false, capacity },
+      ...{ accumulates: shard !== undefined, shardStart: shard?.[0] ?? 0, shardEnd: shard?.[1] ?? 0 },
+      update: { momentum, nesterov, weightDecay, measureWeightDecay, clipNorm, ...lars },
+    });
+  }
+
+  get warning(): string | undefined {
+    const { failure } = this.#capture;
+    return failure && `steps could not be recorded as a CUDA graph and run without: ${failure}`;
+  }
+
+  upload(vector: ResidentVector, values: Float32Array): void {
+    this.#native.upload(vector, values);
+  }
+
+  download(vector: ResidentVector | 'gradient', values: Float32Array): void {
+    this.#native.download(vector, values);
+  }
+
+  join(id: Uint8Array, rank: number, worldSize: number): void {
+    this.#native.join(id, rank, worldSize);
+  }
+
+  begin(
+    factors: readonly { readonly gradient: number; readonly rate: number }[],
+    backpropagated?: LayerFactors,
+  ): void {
+    const byLayer = backpropagated?.size ? layerFactors(this.#graph, backpropagated) : undefined;
+    // They are part of what was recorded.
+    if (String(byLayer) !== String(this.#backpropagated)) this.#capture.forget();
+    this.#backpropagated = byLayer;
+    const byTensor = Float64Array.from(factors.flatMap(({ gradient, rate }) => [gradient, rate]));
+    this.#native.begin(byTensor, byLayer);
+  }
+
+  step({ passes, batchSize, learningRate, analysed, first }: ResidentStep): StepTotals {
+    const batches = passes.map(nativeBatch);
+    const form = [batchSize, ...passes.map(({ indices }) => indices.length)].join();
+    return this.#capture.step(form, (mode) =>
+      this.#native.step(batches, batchSize, { learningRate, analysed, first }, mode),
+    );
+  }
+
+  totals(): StepTotals {
+    return this.#native.totals();
+  }
+
+  evaluate(batch: Batch): EvaluationResult {
+    return this.#native.evaluate(nativeBatch(batch));
+  }
+
+  measure() {
+    const sums = this.#native.measure();
+    return Array.from({ length: sums.length / 4 }, (_, tensor) => {
+      const [netSum, totalSum, ratioSum, alive] = sums.subarray(4 * tensor);
+      return { netSum, totalSum, ratioSum, alive };
+    });
+  }
+
+  dispose(): void {
+    this.#native.dispose();
+  }
+}

@@ -1,0 +1,169 @@
+// A replica whose weights, momentum, S and A live on its GPU, which updates them there. Its steps are launched and not
+// waited for; where that was asked for, a step is one CUDA graph. Owned by one thread.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "../replica.h"
+#include "collective.h"
+#include "layout.h"
+
+namespace cuda {
+
+/** A tensor of the flat vectors. */
+struct TensorLayout {
+  int64_t offset;
+  int64_t size;
+  /** LARS gives it a rate of its own. */
+  bool adaptive;
+};
+
+struct UpdateOptions {
+  double momentum = 0;
+  bool nesterov = false;
+  double weightDecay = 0;
+  bool measureWeightDecay = false;
+  /** 0: none. */
+  double clipNorm = 0;
+  /** 0: no LARS. */
+  double trust = 0;
+  double epsilon = 0;
+};
+
+struct DeviceOptions {
+  int device = 0;
+  /** Whether maps and the operands of convolutions and linear layers are bfloat16; else they are float32. */
+  bool bfloat16 = false;
+  /** Length of the flat vectors. */
+  int64_t parameters = 0;
+  int64_t statistics = 0;
+  std::vector<TensorLayout> tensors;
+  /** Most samples of a step. */
+  int64_t capacity = 0;
+  /** Whether there are S and A; their part that this replica owns. */
+  bool accumulates = false;
+  int64_t shardStart = 0;
+  int64_t shardEnd = 0;
+  UpdateOptions update;
+  ReplicaOptions replica;
+};
+
+/** How a step runs: its kernels one by one; the same, recorded as a graph that then runs; the graph recorded before. */
+enum class StepMode { eager, capture, replay };
+
+class DeviceReplica {
+ public:
+  DeviceReplica(Plan plan, const Normalisation& normalisation, DeviceOptions options);
+  ~DeviceReplica();
+  DeviceReplica(const DeviceReplica&) = delete;
+
+  /** Waits for what was launched, then copies between host and device. */
+  void uploadWeights(const float* values);
+  void uploadVelocity(const float* values);
+  void uploadStatistics(const float* values);
+  void downloadWeights(float* values);
+  void downloadVelocity(float* values);
+  void downloadStatistics(float* values);
+  /** Of the last step or gradient call, reduced over the replicas of a group. */
+  void downloadGradient(float* values);
+
+  /** Steps from here on add up their gradients with those of the others. Blocks until all have joined. */
+  void join(const GroupId& id, int rank, int worldSize);
+
+  /** The gradient alone, waited for; see Replica::gradient. Batches lie on the host, as everywhere in this class. */
+  PassResult gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
+  PassResult evaluate(const Batch& batch, int32_t* predictions);
+
+  /**
+   * Of the steps that follow: `factors`, two a tensor, of gradient and rate, for the update, and `backpropagated`, empty or
+   * by layer, for the sweep. Clears the totals, but for the steps skipped in a row.
+   */
+  void begin(std::span<const double> factors, std::vector<double> backpropagated);
+
+  /**
+   * Launches a step: gradient, reduction, measures, update. Batches of `batchSize` samples; the passes of a step are those
+   * of all its batches, and their mean gradient is `samples` samples' worth.
+   *
+   * @return the totals as they were WINDOW steps before, waited for: no more steps than that are ever in flight.
+   */
+  StepTotals step(const std::vector<Batch>& passes, int64_t samples, const StepInput& input, StepMode mode);
+
+  /** Waits for what was launched. */
+  StepTotals totals();
+  /** How long steps since `begin` waited for those in front of them, in milliseconds. */
+  double waited() const { return waited_; }
+
+  /** Four doubles a tensor within the shard; see directionSums. */
+  std::vector<double> measure();
+
+  const std::vector<Timing>& timings() const { return replica_.timings(); }
+  const Plan& plan() const { return plan_; }
+  Memory memory() const { return replica_.memory(); }
+
+  static constexpr size_t WINDOW = 8;
+
+ private:
+  /** Images and labels of a split, uploaded once. */
+  struct Split {
+    at::Tensor images;
+    at::Tensor labels;
+  };
+  /** The samples of some passes: where each comes from, and how it is cropped and flipped. */
+  struct Block {
+    at::Tensor device;
+    int64_t capacity = 0;
+  };
+  /** One of the steps in flight: what was copied to the device, and what came back. */
+  struct Slot {
+    at::Tensor input;
+    at::Tensor totals;
+    at::cuda::CUDAEvent done{cudaEventDisableTiming | cudaEventBlockingSync};
+  };
+
+  at::TensorOptions on(at::ScalarType type) const;
+  Block blockFor(int64_t capacity) const;
+  /** Writes input and samples into `host`; batches that point to where they will be on the device. */
+  std::vector<Batch> place(const std::vector<Batch>& passes, const StepInput& input, const Block& block, uint8_t* host);
+  const Split& split(const Batch& batch);
+  std::vector<Batch> uploadNow(const std::vector<Batch>& passes);
+  void makeChunks();
+  Chunks chunks() const;
+  void refreshOperands();
+  /** All of a step that runs on the device behind the upload of its input. */
+  void run(const std::vector<Batch>& passes, int64_t samples);
+  void capture(const std::vector<int64_t>& key, const std::vector<Batch>& passes, int64_t samples);
+  void upload(at::Tensor& vector, const float* values);
+  void download(const at::Tensor& vector, float* values);
+  PassResult resultOf(int64_t samples);
+
+  const DeviceOptions options_;
+  const Plan plan_;
+  c10::cuda::CUDAStream stream_;
+  at::Tensor weights_, velocity_, gradient_, statistics_, statisticsBefore_, S_, A_, operands_;
+  Replica replica_;
+  std::map<const uint8_t*, Split> splits_;
+  /** Of the steps; and of what is waited for, which grows. */
+  Block block_, growing_;
+  std::array<Slot, WINDOW> slots_;
+  size_t launched_ = 0;
+  double waited_ = 0;
+  at::Tensor chunks_, firsts_, partial_, factors_, scales_, gradientNorms_, weightNorms_, nonFinite_, totals_;
+  int chunkCount_ = 0;
+  std::vector<double> backpropagated_;
+  std::unique_ptr<Group> group_;
+  at::cuda::MempoolId_t pool_;
+  /** By the sizes of the passes. */
+  std::map<std::vector<int64_t>, std::unique_ptr<at::cuda::CUDAGraph>> graphs_;
+};
+
+}  // namespace cuda

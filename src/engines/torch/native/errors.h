@@ -1,0 +1,22 @@
+// What libtorch or this code throws becomes a JavaScript error: past the border it would end the process.
+
+#pragma once
+
+#include <c10/util/Exception.h>
+#include <napi.h>
+
+#include <exception>
+#include <string>
+
+template <typename Body>
+auto withErrors(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const c10::Error& error) {
+    throw Napi::Error::New(env, std::string("libtorch: ") + error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+}

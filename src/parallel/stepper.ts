@@ -1,0 +1,49 @@
+// How a worker takes its steps: what the step loop (trainer.ts) asks, and what shared memory and devices each do for it.
+
+import type { DirectionSums } from '../amplification/directionality.ts';
+import type { Batch } from '../data/dataset.ts';
+import type { PassResult, StepTotals } from '../engines/engine.ts';
+import type { LayerFactors } from '../models/candidates.ts';
+
+/** Of the steps of (a part of) one epoch. */
+export interface StepperOrder {
+  /** Of the candidates that an earlier analysis chose. */
+  readonly factors: LayerFactors;
+  /** The accumulators see the gradients. */
+  readonly analysed: boolean;
+}
+
+export interface Step {
+  /** This worker's share. */
+  readonly passes: readonly Batch[];
+  /** Samples of all workers. */
+  readonly batchSize: number;
+  readonly learningRate: number;
+  /** Where the epoch is analysed: the accumulators start from 0. */
+  readonly first: boolean;
+  /** Counted from 1 over the run. */
+  readonly optimizerStep: number;
+}
+
+export interface Stepper {
+  begin(order: StepperOrder): void;
+  /** In front of a step's first barrier: this worker's part of the gradient. */
+  compute(step: Step): void;
+  /**
+   * Between the barriers of a step: all the rest of it.
+   * @returns sums since `begin`; a device's are those of a few steps before, the same number of steps for all workers.
+   */
+  update(step: Step): StepTotals;
+  /** Behind the last step: what there is of all of them. The store has this worker's running statistics then. */
+  end(): StepTotals;
+  /** With the statistics of the store. */
+  evaluate(batch: Batch): PassResult;
+  /** By candidate, what this worker's shard adds to its sums. */
+  measure(): readonly DirectionSums[];
+  /** Puts what only this worker has, of weights and momentum, into the store. While no worker is in a step. */
+  publish(): void;
+  /** The momentum buffer starts from 0. While no worker is in a step. */
+  resetMomentum(): void;
+  readonly warning?: string;
+  dispose(): void;
+}

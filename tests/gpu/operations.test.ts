@@ -1,0 +1,92 @@
+// Every operation on a GPU against the processors' engine, in each precision; our own kernels against ATen's.
+
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Precision } from '../../src/config/schema.ts';
+import type { Engine } from '../../src/engines/engine.ts';
+import { HostedReplica } from '../../src/engines/torch/device-replica.ts';
+import type { Graph } from '../../src/models/graph.ts';
+import { buildModel } from '../../src/models/index.ts';
+import { initialStatistics } from '../../src/models/initialise.ts';
+import {
+  batchOf,
+  normalisation,
+  randomParameters,
+  randomSplit,
+  relativeDifference,
+  setUp,
+} from '../engines/fixtures.ts';
+import { CLASSES, cases, wideCases } from '../engines/operation-graphs.ts';
+import { addon, device, gpu, processors } from './fixtures.ts';
+
+const SEED = 11;
+const SAMPLES = 3;
+const graphs = Object.entries({ ...cases, ...wideCases });
+
+function run(engine: Engine, graph: Graph, samples = SAMPLES, classes = CLASSES) {
+  const split = randomSplit(SEED, samples, classes);
+  const setup = setUp(engine, graph, SEED);
+  const result = setup.replica.gradient([batchOf(split)], samples);
+  const evaluation = setup.replica.evaluate(batchOf(split));
+  setup.replica.dispose();
+  return { ...setup, result, evaluation };
+}
+
+let cpu: Engine;
+beforeAll(async () => {
+  cpu = await processors();
+});
+
+describe.each<[Precision, number]>([
+  ['float32', 1e-5],
+  ['tf32', 2e-3],
+  ['bfloat16', 2e-2],
+])('in %s', (precision, tolerance) => {
+  let cuda: Engine;
+  beforeAll(async () => {
+    cuda = await gpu(precision);
+  });
+
+  it.each(graphs)(`%s gives the processors' numbers, seed ${SEED}`, (_, graph) => {
+    const [there, here] = [run(cuda, graph), run(cpu, graph)];
+    expect(Math.abs(there.result.lossSum / here.result.lossSum - 1)).toBeLessThan(tolerance);
+    expect(relativeDifference(there.gradient, here.gradient)).toBeLessThan(tolerance);
+    expect(relativeDifference(there.statistics, here.statistics)).toBeLessThan(tolerance);
+    expect(Math.abs(there.evaluation.lossSum / here.evaluation.lossSum - 1)).toBeLessThan(tolerance);
+    if (precision === 'float32') expect(there.evaluation.predictions).toEqual(here.evaluation.predictions);
+  });
+});
+
+describe('our own kernels', () => {
+  it.each(graphs)(`agree with ATen's in float32: %s, seed ${SEED}`, async (_, graph) => {
+    const cuda = await gpu('float32');
+    const own = run(cuda, graph);
+    const gradient = new Float32Array(graph.parameterLength);
+    const statistics = new Float32Array(graph.statisticsLength);
+    statistics.set(initialStatistics(graph));
+    const parameters = randomParameters(graph, SEED);
+    const options = { graph, normalisation, parameters, gradient, statistics };
+    const settings = { device, precision: 'float32', cudaGraph: 'off', plain: true } as const;
+    const plain = new HostedReplica(addon, options, settings);
+    plain.gradient([batchOf(randomSplit(SEED, SAMPLES, CLASSES))], SAMPLES);
+    plain.dispose();
+    expect(relativeDifference(own.gradient, gradient)).toBeLessThan(1e-5);
+    expect(relativeDifference(own.statistics, statistics)).toBeLessThan(1e-6);
+  });
+});
+
+describe('whole models in float32', () => {
+  // Some ReLU's near-tie is decided otherwise: see tests/engines/torch/models.test.ts.
+  it.each([
+    ['resnet8', 1, 1e-4],
+    ['resnet18', 1, 1e-3],
+    ['resnet50', 0.25, 5e-2],
+    ['vgg19', 0.25, 5e-2],
+  ] as const)('%s of width %d: loss to 1e-5, gradient to %d', async (name, width, tolerance) => {
+    const graph = buildModel({ name, width, classes: 10 });
+    const [there, here] = [run(await gpu('float32'), graph, 16, 10), run(cpu, graph, 16, 10)];
+    expect(Math.abs(there.result.lossSum / here.result.lossSum - 1)).toBeLessThan(1e-5);
+    expect(there.result.correct).toBe(here.result.correct);
+    expect(relativeDifference(there.gradient, here.gradient)).toBeLessThan(tolerance);
+    expect(relativeDifference(there.statistics, here.statistics)).toBeLessThan(1e-5);
+  });
+});

@@ -1,0 +1,145 @@
+// The replica that lives on a GPU, by itself: the bits of its update, its memory over many steps, groups, its border.
+
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Engine, ResidentReplica } from '../../src/engines/engine.ts';
+import { buildModel } from '../../src/models/index.ts';
+import { initialStatistics } from '../../src/models/initialise.ts';
+import { tensorsOf } from '../../src/training/update.ts';
+import { batchOf, normalisation, randomParameters, randomSplit } from '../engines/fixtures.ts';
+import { addon, bits, gpu } from './fixtures.ts';
+
+const SEED = 7;
+const graph = buildModel({ name: 'resnet8', width: 1, classes: 10 });
+const split = randomSplit(SEED, 64, 10);
+const sgd = { momentum: 0.9, nesterov: true, weightDecay: 5e-4, measureWeightDecay: false };
+const factors = tensorsOf(graph).map((_, i) => ({
+  gradient: i % 3 === 0 ? 2 : 1,
+  rate: i % 5 === 0 ? 0.5 : 1,
+}));
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await gpu('float32');
+});
+
+function replica(changes: Record<string, unknown> = {}): ResidentReplica {
+  const made = engine.createResidentReplica!({
+    ...{ graph, normalisation, labelSmoothing: 0, capacity: 64 },
+    ...{ ...sgd, ...changes },
+    shard: [0, graph.parameterLength],
+  });
+  made.upload('weights', randomParameters(graph, SEED));
+  made.upload('statistics', Float32Array.from(initialStatistics(graph)));
+  made.begin(factors);
+  return made;
+}
+
+const step = (first: boolean) => ({
+  ...{ passes: [batchOf(split)], batchSize: 64, learningRate: 0.05 },
+  ...{ analysed: true, first },
+});
+const vector = () => new Float32Array(graph.parameterLength);
+
+describe('the update', () => {
+  it('has the bits of the native one on processors, given the same gradient', () => {
+    const device = replica();
+    const [weights, velocity, S, A] = [randomParameters(graph, SEED), vector(), vector(), vector()];
+    for (let i = 0; i < 3; i++) {
+      device.step(step(i === 0));
+      const gradient = vector();
+      device.download('gradient', gradient);
+      const runs = tensorsOf(graph).flatMap(({ offset, size }, tensor) => [
+        ...[offset, offset + size, factors[tensor].gradient, sgd.weightDecay, 0.05 * factors[tensor].rate],
+      ]);
+      addon.update({
+        ...{ weights, velocity, gradients: [gradient], S, A, runs: Float64Array.from(runs) },
+        ...{ momentum: sgd.momentum, nesterov: sgd.nesterov, measuredDecay: 0 },
+      });
+    }
+    const [theirs, theirVelocity] = [vector(), vector()];
+    device.download('weights', theirs);
+    device.download('velocity', theirVelocity);
+    expect(bits(theirs).equals(bits(weights))).toBe(true);
+    expect(bits(theirVelocity).equals(bits(velocity))).toBe(true);
+    const sums = device.measure();
+    for (const [tensor, { offset, size }] of tensorsOf(graph).entries()) {
+      const range = [...S.subarray(offset, offset + size)];
+      const net = range.reduce((sum, value) => sum + Math.abs(value), 0);
+      const total = A.subarray(offset, offset + size).reduce((sum, value) => sum + value, 0);
+      const ratio = range.reduce((sum, value, i) => sum + Math.abs(value) / (A[offset + i] || 1), 0);
+      expect(sums[tensor].netSum).toBeCloseTo(net, 6);
+      expect(sums[tensor].totalSum / total).toBeCloseTo(1, 5);
+      expect(sums[tensor].ratioSum / ratio).toBeCloseTo(1, 9);
+      expect(sums[tensor].alive).toBe(A.subarray(offset, offset + size).filter((a) => a > 0).length);
+    }
+    device.dispose();
+  });
+
+  it('of a group of one is that of none', () => {
+    const [alone, member] = [replica(), replica()];
+    member.join(engine.makeGroupId!(), 0, 1);
+    for (let i = 0; i < 5; i++) {
+      alone.step(step(i === 0));
+      member.step(step(i === 0));
+    }
+    const [a, b] = [vector(), vector()];
+    alone.download('weights', a);
+    member.download('weights', b);
+    expect(bits(a).equals(bits(b))).toBe(true);
+    for (const made of [alone, member]) made.dispose();
+  });
+});
+
+describe('memory', () => {
+  it('does not grow over 1,000 steps', () => {
+    const device = replica();
+    for (let i = 0; i < 20; i++) device.step(step(i === 0));
+    device.totals();
+    const before = addon.deviceMemory!(0);
+    for (let i = 0; i < 1000; i++) device.step(step(false));
+    const { iterations } = device.totals();
+    expect(iterations).toBe(1020);
+    const after = addon.deviceMemory!(0);
+    expect(after.allocated).toBe(before.allocated);
+    expect(after.reserved).toBe(before.reserved);
+    device.dispose();
+  });
+
+  it('is given back by a replica that is disposed of', () => {
+    const free = () => addon.deviceMemory!(0).allocated;
+    const first = replica();
+    first.dispose();
+    const before = free();
+    for (let i = 0; i < 5; i++) {
+      const device = replica();
+      for (let j = 0; j < 5; j++) device.step(step(j === 0));
+      device.dispose();
+    }
+    expect(free()).toBe(before);
+  });
+});
+
+describe('its border', () => {
+  it('names what does not fit', () => {
+    const device = replica();
+    expect(() => device.upload('weights', new Float32Array(3))).toThrow(
+      /^values: expected \d+ numbers, got 3$/,
+    );
+    expect(() => device.step({ ...step(true), passes: [batchOf(split), batchOf(split)] })).toThrow(
+      'passes: expected at most 64 samples, got 128',
+    );
+    device.dispose();
+    expect(() => device.totals()).toThrow('expected a replica that is in use, got one that was disposed of');
+  });
+
+  it('counts totals since begin, of this worker alone', () => {
+    const device = replica();
+    for (let i = 0; i < 4; i++) device.step(step(i === 0));
+    const totals = device.totals();
+    expect([totals.iterations, totals.samples, totals.skipped]).toEqual([4, 256, 0]);
+    expect(totals.lossSum / totals.samples).toBeGreaterThan(0.1);
+    device.begin(factors);
+    expect(device.totals().samples).toBe(0);
+    device.dispose();
+  });
+});
