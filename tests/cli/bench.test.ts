@@ -43,7 +43,7 @@ describe('wrong input is one line, exit code 2', () => {
     ],
     [
       'step --precision bf16',
-      "option '--precision <name>' argument 'bf16' is invalid. Allowed choices are float32, tf32, bfloat16. Did you mean bfloat16?",
+      "option '--precision <name>' argument 'bf16' is invalid. Allowed choices are float32, tf32, bfloat16.",
     ],
     [
       'update --parameters 16 --workers 2',
