@@ -21,7 +21,7 @@ usage: bench/gpu.sh [--again] [--list] [stage ...]
 
 Stages, all of them by default, in this order:
   build            takes the packed addon where it loads, else compiles one against python3's torch
-  tests            the engine's tests, those on cuda:0 among them
+  tests            those of tests/gpu, on cuda:0
   parity           gradients on the GPU beside PyTorch's, from float64, in all precisions
   peak             the matrix-multiply peak in float32, tf32 and bfloat16
   bench-<model>    resnet18, resnet50, resnet101: the training step beside PyTorch's on the same GPU, in turn
@@ -33,7 +33,7 @@ Stages, all of them by default, in this order:
   --list           prints the stages, and whether they have one
 
 Environment:
-  OUT              folder of the results (default: results)
+  OUT              folder of the results (default: results, in the packed folder)
   BATCHES          of the bench stages (default: 128 512)
   PRECISIONS       of the bench stages (default: tf32 bfloat16)
   PAIRS            of measurements with each peer, in turn (default: 5)
@@ -115,8 +115,8 @@ print(torch.cuda.get_device_name(0))
 stage_tests() {
   local report=$OUT/tests-report.json
   rm -f "$report"
-  # By part of the path: those of the engine, and all whose name has it.
-  GRADAMP_TEST_DEVICE=cuda:0 bin/node node_modules/vitest/vitest.mjs run tests/engines/torch cuda \
+  # A device in the environment makes them those of tests/gpu; see vitest.config.ts.
+  GRADAMP_TEST_DEVICE=cuda:0 bin/node node_modules/vitest/vitest.mjs run \
     --reporter=default --reporter=json --outputFile.json="$report" || return 1
   bin/node -e '
     const { numPassedTests, numPendingTests } = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"));

@@ -137,9 +137,15 @@ export async function gradientsOfBoth(
     const setup = { folder, width, batch: BATCH, length: graph.parameterLength, layout };
     const ourSetup: GradientSetup = { ...setup, precisions: precisions.ours };
     const command = nodeCommand('gradient-process', 'gradamp', config, ourSetup);
-    const ours = await gradientsOf('gradamp', command, ourSetup);
     const theirSetup: GradientSetup = { ...setup, precisions: precisions.theirs };
-    return { width, ours, other: await gradientsOf(peer, theirs({ ...theirSetup }), theirSetup) };
+    // Together: each takes longest to load its library. Both have ended before the folder goes.
+    const sides = [
+      gradientsOf('gradamp', command, ourSetup),
+      gradientsOf(peer, theirs({ ...theirSetup }), theirSetup),
+    ];
+    await Promise.allSettled(sides);
+    const [ours, other] = await Promise.all(sides);
+    return { width, ours, other };
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -81,7 +81,8 @@ class Trainer:
     def train(self, images, labels, **options):
         with autocast(self.precision, self.device, **options):
             logits = self.forward(images)
-            loss = functional.cross_entropy(logits, labels)
+            # As autocast does on a GPU; on a CPU not in every version.
+            loss = functional.cross_entropy(logits.float(), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -2,11 +2,14 @@
 
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { relativeDifference } from '../../bench/gradient-check.ts';
+import { isFine, relativeDifference } from '../../bench/gradient-check.ts';
 import { type MeasuredOptions, measuredConfig } from '../../bench/measured.ts';
+import { benchParity } from '../../bench/parity.ts';
 import { measurePeak } from '../../bench/peak.ts';
 import { benchPeers } from '../../bench/peers.ts';
-import { findTorchPython } from '../../bench/python.ts';
+import { findTorchPython, pythonCommand } from '../../bench/python.ts';
+import { Subject } from '../../bench/subject.ts';
+import type { TrainingAnswer, TrainingRequest } from '../../bench/training.ts';
 import { UsageError } from '../../src/errors.ts';
 import { buildModel, modelNames } from '../../src/models/index.ts';
 import { fromPackage } from '../../src/package-root.ts';
@@ -82,4 +85,65 @@ print(json.dumps({name: parameter_count(build(name, 0.1, 10)) for name in sys.ar
     }
     expect(lines[0]).toMatch(/^torch-ddp, pair 1 of 1: gradamp [\d.]+ ms, torch-ddp [\d.]+ ms a step$/);
   });
+
+  it('a graph of CUDA is no peer on a CPU', async () => {
+    const peers = ['torch-cuda-graph', 'torch-channels-last'] as const;
+    const { rows } = await benchPeers({ ...TINY, ...{ pairs: 1, steps: 1, peers } }, () => {});
+    expect(rows[0]).toEqual({ peer: 'torch-cuda-graph', unavailable: 'runs on a GPU only' });
+    const [, eager] = rows;
+    if ('unavailable' in eager) throw new Error(eager.unavailable);
+    const { devicePeakBytes, hostMilliseconds } = eager.theirs;
+    expect({ devicePeakBytes, hostMilliseconds }).toEqual({ devicePeakBytes: null, hostMilliseconds: null });
+  });
+
+  it('parity: our gradients in float32 are as far from float64 as those of PyTorch', async () => {
+    const options = { models: ['resnet8'], precisions: ['float32'], device: 'cpu', engine: 'tfjs' } as const;
+    const { rows, fine } = await benchParity(options, () => {});
+    const [{ model, precision, ours, theirs }] = rows;
+    expect({ model, precision, fine }).toEqual({ model: 'resnet8', precision: 'float32', fine: true });
+    // Rounding alone: this model has no ReLU that it decides.
+    for (const error of [ours, theirs]) {
+      expect(error).toBeGreaterThan(1e-8);
+      expect(error).toBeLessThan(1e-5);
+    }
+  });
+
+  it('parity on a CPU is that of float32', async () => {
+    const options = { models: ['resnet8'], precisions: ['tf32'], device: 'cpu', engine: 'tfjs' } as const;
+    await expect(benchParity(options, () => {})).rejects.toThrow(
+      new UsageError('--precisions: expected float32 on a CPU, got tf32'),
+    );
+  });
+
+  const trainStep = (changes: Record<string, unknown>) =>
+    Subject.start<{ parameters: number }, TrainingRequest, TrainingAnswer>(
+      'torch',
+      pythonCommand(python!, 'train_step', {
+        ...{ variant: 'torch-channels-last', model: 'resnet8', width: 0.5, classes: 10, batch: 4 },
+        ...{ processes: 1, threads: 1, device: 'cpu', precision: 'float32', images: 8, ...changes },
+      }),
+    );
+
+  it('a step of PyTorch in bfloat16 is one of autocast', async () => {
+    const subject = await trainStep({ precision: 'bfloat16' });
+    const { milliseconds, devicePeakBytes } = await subject.ask({ kind: 'steps', steps: 1 });
+    await subject.end();
+    expect(milliseconds).toBeGreaterThan(0);
+    expect(devicePeakBytes).toBeNull();
+  });
+
+  it('a precision that PyTorch is not told by our configs is refused', async () => {
+    await expect(trainStep({ precision: 'float16' })).rejects.toThrow(
+      'torch failed: ValueError: expected a precision of float32, tf32, bfloat16, got float16',
+    );
+  });
+});
+
+it('a gradient may be as far from float64 as a ReLU decides, or as twice that of the peer', () => {
+  const errors = (ours: number, theirs: number) => ({ ours, theirs });
+  expect(isFine('float32', errors(0.04, 1e-6))).toBe(true);
+  expect(isFine('float32', errors(0.06, 1e-6))).toBe(false);
+  expect(isFine('bfloat16', errors(1.2, 0.7))).toBe(true);
+  expect(isFine('bfloat16', errors(1.5, 0.7))).toBe(false);
+  expect(isFine('bfloat16', errors(Number.NaN, 0.7))).toBe(false);
 });

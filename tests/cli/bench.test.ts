@@ -38,6 +38,14 @@ describe('wrong input is one line, exit code 2', () => {
         'torch,torch-channels-last,torch-compile,torch-cuda-graph,torch-ddp,tfjs-stock, got jax.',
     ],
     [
+      'many --runs 1,0',
+      "option '--runs <list>' argument '1,0' is invalid. Expected a whole number from 1 to 64.",
+    ],
+    [
+      'step --precision bf16',
+      "option '--precision <name>' argument 'bf16' is invalid. Allowed choices are float32, tf32, bfloat16.",
+    ],
+    [
       'update --parameters 16 --workers 2',
       'expected from 16 parameters to 4 GiB of vectors for each of the 2 workers, got 0 parameters for worker 0; ' +
         'use another size or number of workers',
@@ -101,4 +109,28 @@ test('analysis: both kinds of epoch, and the choice at the end of one', () => {
   expect(ratio.median).toBeCloseTo(analysisMilliseconds[0] / plainMilliseconds[0], 10);
   expect(choiceMilliseconds).toBeGreaterThan(0);
   expect(choiceMilliseconds).toBeLessThan(analysisMilliseconds[0]);
+});
+
+test('many: what runs train together, by their number, and the gain over the first', () => {
+  const { status, stdout } = bench(
+    'many',
+    ...TINY,
+    ...['--runs', '1,2', '--samples', '1', '--steps', '2', '--json'],
+  );
+  expect(status).toBe(0);
+  const { n, steps, rows } = JSON.parse(stdout);
+  expect({ n, steps }).toEqual({ n: 1, steps: 2 });
+  const [one, two] = rows;
+  expect([one.runs, two.runs]).toEqual([1, 2]);
+  expect(one.gain).toBe(1);
+  expect(two.gain).toBeCloseTo(two.imagesPerSecond.median / one.imagesPerSecond.median, 10);
+  // Of two processes.
+  expect(two.peakBytes).toBeGreaterThan(1.5 * one.peakBytes);
+  expect(two.devicePeakBytes).toBeNull();
+});
+
+test('peak: the fastest product of what the engine computes with', () => {
+  const { status, stdout } = bench('peak', '--engine', 'tfjs');
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/^\d+\.\d GFLOP\/s: float32 matMul of 512x512, wasm/);
 });

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sourceHash } from '../../scripts/native/addon.mjs';
 import { fromPackage } from '../../src/package-root.ts';
 
 const USAGE = 'usage: node scripts/pack.mjs [--native <folder>] [--out <folder>] [--folder]';
@@ -77,7 +78,11 @@ describe('a packed folder', () => {
   let told: string;
 
   beforeAll(() => {
-    const { status, stdout, stderr } = pack(['--folder', '--out', at('out')]);
+    // Of these sources, and otherwise no addon at all.
+    mkdirSync(at('own'));
+    writeFileSync(at('own', 'gradamp.node'), 'addon');
+    writeFileSync(at('own', 'build-info.json'), JSON.stringify({ sources: sourceHash() }));
+    const { status, stdout, stderr } = pack(['--folder', '--out', at('out'), '--native', at('own')]);
     expect(stderr).toBe('');
     expect(status).toBe(0);
     told = stdout;
@@ -90,16 +95,22 @@ describe('a packed folder', () => {
 
   test('runs by its own Node, where no other is on the path', () => {
     const environment = { PATH: '/usr/bin:/bin', HOME: folder };
-    const run = (...options: string[]) =>
-      spawnSync(packed('bin', 'gradamp'), options, { encoding: 'utf8', env: environment, cwd: folder });
-    const { engines, machine } = JSON.parse(run('doctor', '--json').stdout);
-    expect(machine.node).toBe(process.versions.node);
-    expect(JSON.stringify(engines)).toContain('backend-wasm');
     const tiny = ['--model', 'resnet8', '--width', '0.125', '--batch', '4', '--engine', 'tfjs'];
-    const bench = run('bench', 'step', ...tiny, '--samples', '1', '--steps', '1', '--json');
+    const options = ['bench', 'step', ...tiny, '--samples', '1', '--steps', '1', '--json'];
+    const bench = spawnSync(packed('bin', 'gradamp'), options, {
+      encoding: 'utf8',
+      env: environment,
+      cwd: folder,
+    });
     expect(bench.stderr).toMatch(/^sample 1 of 1: /);
     const { versions } = JSON.parse(bench.stdout);
+    expect(versions.node).toBe(process.versions.node);
     expect(versions.commit).toBe(JSON.parse(readFileSync(packed('pack.json'), 'utf8')).commit);
+  });
+
+  test('has the addon that was given where it is looked for', () => {
+    expect(readFileSync(packed('build', 'native', 'gradamp.node'), 'utf8')).toBe('addon');
+    expect(existsSync(packed('build', 'native', 'build-info.json'))).toBe(true);
   });
 
   test('runs tests by itself', () => {
