@@ -35,8 +35,10 @@ export type GradientPrecision = Precision | 'float64';
 
 /** What a program that writes gradients is given, beside the model. */
 export interface GradientSetup {
-  /** Holds weights.f32, images.u8 and labels.u8; gradient-<precision>.f32 are written there. */
+  /** Holds weights.f32, images.u8 and labels.u8. */
   readonly folder: string;
+  /** Where gradient-<precision>.f32 are written: each side has one of its own. */
+  readonly output: string;
   readonly precisions: readonly GradientPrecision[];
   readonly width: number;
   readonly batch: number;
@@ -75,6 +77,8 @@ export async function checkGradient(
   });
   const { width, ours, other } = gradients;
   const difference = relativeDifference(ours.get('float32')!, other.get('float32')!);
+  // Nobody else adds up in our order.
+  if (difference === 0) throw new Error('expected two gradients, got one that was compared with itself');
   if (!(difference <= LARGEST_DIFFERENCE)) {
     throw new Error(
       `expected gradients that differ by at most ${LARGEST_DIFFERENCE} at batch ${BATCH} and width ${width}, got ` +
@@ -135,9 +139,10 @@ export async function gradientsOfBoth(
       parameters.map(({ name, offset }) => ({ name, offset })),
     );
     const setup = { folder, width, batch: BATCH, length: graph.parameterLength, layout };
-    const ourSetup: GradientSetup = { ...setup, precisions: precisions.ours };
+    const output = (side: string) => mkdtempSync(join(folder, side));
+    const ourSetup: GradientSetup = { ...setup, output: output('ours'), precisions: precisions.ours };
     const command = nodeCommand('gradient-process', 'gradamp', config, ourSetup);
-    const theirSetup: GradientSetup = { ...setup, precisions: precisions.theirs };
+    const theirSetup: GradientSetup = { ...setup, output: output('theirs'), precisions: precisions.theirs };
     // Together: each takes longest to load its library. Both have ended before the folder goes.
     const sides = [
       gradientsOf('gradamp', command, ourSetup),
@@ -154,7 +159,7 @@ export async function gradientsOfBoth(
 async function gradientsOf(
   side: string,
   { program, arguments: parameters, environment }: Command,
-  { folder, precisions }: GradientSetup,
+  { output, precisions }: GradientSetup,
 ): Promise<Gradients> {
   try {
     await promisify(execFile)(program, parameters, { env: { ...process.env, ...environment } });
@@ -166,7 +171,7 @@ async function gradientsOf(
   }
   return new Map(
     precisions.map((precision) => {
-      const { buffer } = Uint8Array.from(readFileSync(join(folder, `gradient-${precision}.f32`)));
+      const { buffer } = Uint8Array.from(readFileSync(join(output, `gradient-${precision}.f32`)));
       return [precision, new Float32Array(buffer)] as const;
     }),
   );

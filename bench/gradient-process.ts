@@ -40,6 +40,6 @@ for (const precision of setup.precisions) {
     replica.gradient([batch], setup.batch);
     replica.dispose();
   }
-  writeFileSync(join(setup.folder, `gradient-${precision}.f32`), gradient);
+  writeFileSync(join(setup.output, `gradient-${precision}.f32`), gradient);
 }
 process.exit();

@@ -14,6 +14,7 @@ from precision import autocast, set_precision
 
 setup = json.loads(sys.argv[1])
 folder = pathlib.Path(setup["folder"])
+output = pathlib.Path(setup["output"])
 torch.set_num_threads(setup["threads"])
 
 
@@ -42,4 +43,4 @@ def gradient(precision):
 for precision in setup["precisions"]:
     # Not through numpy, which torch does without.
     values = array.array("f", gradient(precision).tolist())
-    (folder / f"gradient-{precision}.f32").write_bytes(values.tobytes())
+    (output / f"gradient-{precision}.f32").write_bytes(values.tobytes())

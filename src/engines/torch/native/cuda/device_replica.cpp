@@ -16,6 +16,7 @@
 #include <numeric>
 
 #include "kernels.h"
+#include "module.h"
 #include "stream.h"
 
 namespace cuda {
@@ -30,8 +31,25 @@ constexpr int64_t SAMPLE = sizeof(uint32_t) + 3;
 /** Captures of all threads, one after the other: they share the allocator's and the generator's state. */
 std::mutex captures;
 
-c10::cuda::CUDAStream streamOn(int device) {
-  return c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(device));
+/** Streams that nobody uses, by device; never destroyed, since threads may end after the process began to exit. */
+struct IdleStreams {
+  std::mutex mutex;
+  std::map<int, std::vector<c10::cuda::CUDAStream>> byDevice;
+};
+
+IdleStreams& idleStreams() {
+  static auto* streams = new IdleStreams;
+  return *streams;
+}
+
+c10::cuda::CUDAStream takeStream(int device) {
+  auto& [mutex, byDevice] = idleStreams();
+  const std::lock_guard lock(mutex);
+  auto& idle = byDevice[device];
+  if (idle.empty()) return c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(device));
+  const auto stream = idle.back();
+  idle.pop_back();
+  return stream;
 }
 
 template <typename T>
@@ -58,10 +76,18 @@ at::Tensor toDevice(const std::vector<T>& values, int device) {
 
 }  // namespace
 
+StreamLease::StreamLease(int device) : stream_(takeStream(device)) {}
+
+StreamLease::~StreamLease() {
+  auto& [mutex, byDevice] = idleStreams();
+  const std::lock_guard lock(mutex);
+  byDevice[stream_.device_index()].push_back(stream_);
+}
+
 DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, DeviceOptions options)
     : options_(std::move(options)),
       plan_(std::move(plan)),
-      stream_(streamOn(options_.device)),
+      stream_(options_.device),
       replica_([&] {
         const c10::cuda::CUDAStreamGuard guard(stream_);
         const auto vector = [&](int64_t length) { return at::zeros({length}, on(at::kFloat)); };
@@ -86,6 +112,7 @@ DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, Devi
       }()),
       pool_(at::cuda::graph_pool_handle()) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
+  loadKernels();
   block_ = blockFor(options_.capacity);
   makeChunks();
   const auto tensors = static_cast<int64_t>(options_.tensors.size());

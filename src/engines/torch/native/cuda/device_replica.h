@@ -61,6 +61,21 @@ struct DeviceOptions {
 /** How a step runs: its kernels one by one; the same, recorded as a graph that then runs; the graph recorded before. */
 enum class StepMode { eager, capture, replay };
 
+/**
+ * A stream of one's own, taken from those that others have given back: cuBLAS keeps a workspace for every stream that it
+ * ever saw, 32 MiB on Hopper.
+ */
+class StreamLease {
+ public:
+  explicit StreamLease(int device);
+  ~StreamLease();
+  StreamLease(const StreamLease&) = delete;
+  operator c10::cuda::CUDAStream() const { return stream_; }
+
+ private:
+  c10::cuda::CUDAStream stream_;
+};
+
 class DeviceReplica {
  public:
   DeviceReplica(Plan plan, const Normalisation& normalisation, DeviceOptions options);
@@ -148,7 +163,7 @@ class DeviceReplica {
 
   const DeviceOptions options_;
   const Plan plan_;
-  c10::cuda::CUDAStream stream_;
+  const StreamLease stream_;
   at::Tensor weights_, velocity_, gradient_, statistics_, statisticsBefore_, S_, A_, operands_;
   Replica replica_;
   std::map<const uint8_t*, Split> splits_;
