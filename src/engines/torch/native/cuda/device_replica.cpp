@@ -87,7 +87,8 @@ StreamLease::~StreamLease() {
 DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, DeviceOptions options)
     : options_(std::move(options)),
       plan_(std::move(plan)),
-      stream_(options_.device),
+      lease_(options_.device),
+      stream_(lease_.stream()),
       replica_([&] {
         const c10::cuda::CUDAStreamGuard guard(stream_);
         const auto vector = [&](int64_t length) { return at::zeros({length}, on(at::kFloat)); };

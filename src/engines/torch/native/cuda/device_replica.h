@@ -70,7 +70,7 @@ class StreamLease {
   explicit StreamLease(int device);
   ~StreamLease();
   StreamLease(const StreamLease&) = delete;
-  operator c10::cuda::CUDAStream() const { return stream_; }
+  c10::cuda::CUDAStream stream() const { return stream_; }
 
  private:
   c10::cuda::CUDAStream stream_;
@@ -163,7 +163,8 @@ class DeviceReplica {
 
   const DeviceOptions options_;
   const Plan plan_;
-  const StreamLease stream_;
+  const StreamLease lease_;
+  const c10::cuda::CUDAStream stream_;
   at::Tensor weights_, velocity_, gradient_, statistics_, statisticsBefore_, S_, A_, operands_;
   Replica replica_;
   std::map<const uint8_t*, Split> splits_;
