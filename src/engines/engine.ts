@@ -95,7 +95,7 @@ export interface ResidentStep {
   /** Samples whose mean loss the step's gradient is of, over all workers. */
   readonly batchSize: number;
   readonly learningRate: number;
-  /** S and A see the gradient; where it is the `first`, they start from 0. */
+  /** S and A see the gradient; at the `first` step they start from 0, be it skipped or not. */
   readonly analysed: boolean;
   readonly first: boolean;
 }
@@ -141,8 +141,11 @@ export interface ResidentReplica {
   /**
    * The replicas of a group reduce their gradients with each other. Blocks until all have joined; none may step before.
    * @param id made by one of them, by `Engine.makeGroupId`.
+   * @param barrier where a replica waits for the others before what it must not begin alone.
    */
-  join(id: Uint8Array, rank: number, worldSize: number): void;
+  join(id: Uint8Array, rank: number, worldSize: number, barrier: () => void): void;
+  /** Leaves the group though the others never come; before `dispose`. */
+  abandon?(): void;
   /**
    * Of the steps that follow.
    * @param factors by tensor, in the graph's order: what the gradient and the learning rate are multiplied by.

@@ -132,7 +132,7 @@ export class ResidentStepper implements Stepper {
     if (this.#joined || control.worldSize === 1) return;
     this.#joined = true;
     const id = control.shareGroupId(rank, () => this.#engine.makeGroupId());
-    this.#replica.join(id, rank, control.worldSize);
+    this.#replica.join(id, rank, control.worldSize, () => control.barrier());
     // NCCL in several threads of one process: a collective that is launched before all have joined can wait for ever.
     control.barrier();
   }

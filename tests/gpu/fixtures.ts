@@ -42,6 +42,8 @@ export interface TrainingOptions {
   readonly steps?: number;
   readonly epochs?: number;
   readonly factors?: ReadonlyMap<string, number>;
+  /** In place of `factors`. */
+  readonly byEpoch?: readonly ReadonlyMap<string, number>[];
   readonly analysed?: boolean;
   readonly learningRate?: number;
 }
@@ -61,7 +63,7 @@ export async function trained(
     let last: Pick<Trained, 'lossSum' | 'correct' | 'iterations' | 'skipped' | 'diverged'> | undefined;
     for (let epoch = 1; epoch <= epochs; epoch++) {
       const order = {
-        ...{ epoch, learningRate, analysed, factors },
+        ...{ epoch, learningRate, analysed, factors: options.byEpoch?.[epoch - 1] ?? factors },
         ...(steps !== undefined && { steps: [0, steps] as const }),
       };
       const results = await group.all((worker) => worker.train(order));

@@ -6,7 +6,7 @@ import { buildModel } from '../../src/models/index.ts';
 import { initialStatistics } from '../../src/models/initialise.ts';
 import { tensorsOf } from '../../src/training/update.ts';
 import { batchOf, normalisation, randomParameters, randomSplit } from '../engines/fixtures.ts';
-import { addon, bits, gpu } from './fixtures.ts';
+import { addon, bits, device, gpu } from './fixtures.ts';
 
 const SEED = 7;
 const graph = buildModel({ name: 'resnet8', width: 1, classes: 10 });
@@ -38,16 +38,17 @@ const step = (first: boolean) => ({
   ...{ passes: [batchOf(split)], batchSize: 64, learningRate: 0.05 },
   ...{ analysed: true, first },
 });
+const memory = () => addon.deviceMemory!(Number(device.slice('cuda:'.length)));
 const vector = () => new Float32Array(graph.parameterLength);
 
 describe('the update', () => {
   it('has the bits of the native one on processors, given the same gradient', () => {
-    const device = replica();
+    const made = replica();
     const [weights, velocity, S, A] = [randomParameters(graph, SEED), vector(), vector(), vector()];
     for (let i = 0; i < 3; i++) {
-      device.step(step(i === 0));
+      made.step(step(i === 0));
       const gradient = vector();
-      device.download('gradient', gradient);
+      made.download('gradient', gradient);
       const runs = tensorsOf(graph).flatMap(({ offset, size }, tensor) => [
         ...[offset, offset + size, factors[tensor].gradient, sgd.weightDecay, 0.05 * factors[tensor].rate],
       ]);
@@ -57,11 +58,11 @@ describe('the update', () => {
       });
     }
     const [theirs, theirVelocity] = [vector(), vector()];
-    device.download('weights', theirs);
-    device.download('velocity', theirVelocity);
+    made.download('weights', theirs);
+    made.download('velocity', theirVelocity);
     expect(bits(theirs).equals(bits(weights))).toBe(true);
     expect(bits(theirVelocity).equals(bits(velocity))).toBe(true);
-    const sums = device.measure();
+    const sums = made.measure();
     for (const [tensor, { offset, size }] of tensorsOf(graph).entries()) {
       const range = [...S.subarray(offset, offset + size)];
       const net = range.reduce((sum, value) => sum + Math.abs(value), 0);
@@ -72,12 +73,13 @@ describe('the update', () => {
       expect(sums[tensor].ratioSum / ratio).toBeCloseTo(1, 9);
       expect(sums[tensor].alive).toBe(A.subarray(offset, offset + size).filter((a) => a > 0).length);
     }
-    device.dispose();
+    made.dispose();
   });
 
   it('of a group of one is that of none', () => {
     const [alone, member] = [replica(), replica()];
-    member.join(engine.makeGroupId!(), 0, 1);
+    let recorded = 0;
+    member.join(engine.makeGroupId!(), 0, 1, () => recorded++);
     for (let i = 0; i < 5; i++) {
       alone.step(step(i === 0));
       member.step(step(i === 0));
@@ -86,34 +88,36 @@ describe('the update', () => {
     alone.download('weights', a);
     member.download('weights', b);
     expect(bits(a).equals(bits(b))).toBe(true);
-    for (const made of [alone, member]) made.dispose();
+    // Before the first replay.
+    expect(recorded).toBe(1);
+    for (const each of [alone, member]) each.dispose();
   });
 });
 
 describe('memory', () => {
   it('does not grow over 1,000 steps', () => {
-    const device = replica();
-    for (let i = 0; i < 20; i++) device.step(step(i === 0));
-    device.totals();
-    const before = addon.deviceMemory!(0);
-    for (let i = 0; i < 1000; i++) device.step(step(false));
-    const { iterations } = device.totals();
+    const made = replica();
+    for (let i = 0; i < 20; i++) made.step(step(i === 0));
+    made.totals();
+    const before = memory();
+    for (let i = 0; i < 1000; i++) made.step(step(false));
+    const { iterations } = made.totals();
     expect(iterations).toBe(1020);
-    const after = addon.deviceMemory!(0);
+    const after = memory();
     expect(after.allocated).toBe(before.allocated);
     expect(after.reserved).toBe(before.reserved);
-    device.dispose();
+    made.dispose();
   });
 
   it('is given back by a replica that is disposed of', () => {
-    const free = () => addon.deviceMemory!(0).allocated;
+    const free = () => memory().allocated;
     const first = replica();
     first.dispose();
     const before = free();
     for (let i = 0; i < 5; i++) {
-      const device = replica();
-      for (let j = 0; j < 5; j++) device.step(step(j === 0));
-      device.dispose();
+      const made = replica();
+      for (let j = 0; j < 5; j++) made.step(step(j === 0));
+      made.dispose();
     }
     expect(free()).toBe(before);
   });
@@ -121,25 +125,54 @@ describe('memory', () => {
 
 describe('its border', () => {
   it('names what does not fit', () => {
-    const device = replica();
-    expect(() => device.upload('weights', new Float32Array(3))).toThrow(
+    const made = replica();
+    expect(() => made.upload('weights', new Float32Array(3))).toThrow(
       /^values: expected \d+ numbers, got 3$/,
     );
-    expect(() => device.step({ ...step(true), passes: [batchOf(split), batchOf(split)] })).toThrow(
+    expect(() => made.step({ ...step(true), passes: [batchOf(split), batchOf(split)] })).toThrow(
       'passes: expected at most 64 samples, got 128',
     );
-    device.dispose();
-    expect(() => device.totals()).toThrow('expected a replica that is in use, got one that was disposed of');
+    made.dispose();
+    expect(() => made.totals()).toThrow('expected a replica that is in use, got one that was disposed of');
+  });
+
+  it('skips a step whose numbers are not finite, and leaves everything as it was; S and A start from 0 all the same', () => {
+    const made = replica();
+    for (let i = 0; i < 4; i++) made.step(step(i === 0));
+    const vectors = () => {
+      const all = [vector(), vector(), new Float32Array(graph.statisticsLength)];
+      made.download('weights', all[0]);
+      made.download('velocity', all[1]);
+      made.download('statistics', all[2]);
+      return all;
+    };
+    const before = vectors();
+    expect(made.measure().some(({ totalSum }) => totalSum > 0)).toBe(true);
+    const [weights] = before;
+    made.upload(
+      'weights',
+      weights.map((weight, i) => (i === 5 ? Number.NaN : weight)),
+    );
+    made.step(step(true));
+    made.upload('weights', weights);
+    const after = vectors();
+    for (const [i, each] of after.entries()) expect(bits(each).equals(bits(before[i]))).toBe(true);
+    expect(made.totals().skipped).toBe(1);
+    expect(made.totals().skippedInARow).toBe(1);
+    expect(made.measure().every(({ totalSum, alive }) => totalSum === 0 && alive === 0)).toBe(true);
+    made.step(step(false));
+    expect(made.totals()).toMatchObject({ skipped: 1, skippedInARow: 0, iterations: 5 });
+    made.dispose();
   });
 
   it('counts totals since begin, of this worker alone', () => {
-    const device = replica();
-    for (let i = 0; i < 4; i++) device.step(step(i === 0));
-    const totals = device.totals();
+    const made = replica();
+    for (let i = 0; i < 4; i++) made.step(step(i === 0));
+    const totals = made.totals();
     expect([totals.iterations, totals.samples, totals.skipped]).toEqual([4, 256, 0]);
     expect(totals.lossSum / totals.samples).toBeGreaterThan(0.1);
-    device.begin(factors);
-    expect(device.totals().samples).toBe(0);
-    device.dispose();
+    made.begin(factors);
+    expect(made.totals().samples).toBe(0);
+    made.dispose();
   });
 });

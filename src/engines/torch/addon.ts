@@ -89,7 +89,7 @@ export interface NativeUpdateOptions {
   readonly epsilon?: number;
 }
 
-/** Its kernels one by one; the same, recorded as a CUDA graph that then runs; or the graph that was recorded before. */
+/** Its kernels one by one; not at all, but recorded as a CUDA graph; or as the graph that was recorded before. */
 export type StepMode = 'eager' | 'capture' | 'replay';
 
 export interface NativeDeviceReplica {
@@ -97,6 +97,9 @@ export interface NativeDeviceReplica {
   download(vector: 'weights' | 'velocity' | 'statistics' | 'gradient', values: Float32Array): void;
   /** Blocks until all members have called it; no step may be launched before that. */
   join(id: Uint8Array, rank: number, worldSize: number): void;
+  abandon(): void;
+  /** Drops the graphs. */
+  forget(): void;
   gradient(
     passes: readonly NativeBatch[],
     batchSize: number,

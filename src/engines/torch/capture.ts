@@ -27,14 +27,17 @@ export class CapturePolicy {
     return this.#failure;
   }
 
-  /** Runs a step: `run` is called with its mode, and once more, eagerly, where recording failed. */
-  step<T>(form: string, run: (mode: StepMode) => T): T {
+  /**
+   * Runs a step: `run` is called with its mode. To record a step does not run it: it is then replayed, or run as it is
+   * where recording failed.
+   * @param recorded called between the two: others may have to record first, too.
+   */
+  step<T>(form: string, run: (mode: StepMode) => T, recorded = () => {}): T {
     const mode = this.#next(form);
     if (mode !== 'capture') return run(mode);
     try {
-      const result = run(mode);
+      run(mode);
       this.#steps.set(form, Number.POSITIVE_INFINITY);
-      return result;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (this.#setting === 'on') {
@@ -43,8 +46,9 @@ export class CapturePolicy {
         });
       }
       this.#failure = reason.split('\n')[0];
-      return run('eager');
     }
+    recorded();
+    return run(this.#failure === undefined ? 'replay' : 'eager');
   }
 
   /** What was recorded is of no use any more. */

@@ -116,6 +116,8 @@ export class DeviceReplica implements ResidentReplica {
   readonly #native: NativeDeviceReplica;
   readonly #capture: CapturePolicy;
   #backpropagated: Float64Array | undefined;
+  /** Of the replicas of its group. */
+  #barrier = () => {};
 
   constructor(addon: NativeAddon, options: ResidentOptions, settings: DeviceSettings) {
     const { graph, normalisation, labelSmoothing, capacity, shard, lars } = options;
@@ -142,8 +144,13 @@ export class DeviceReplica implements ResidentReplica {
     this.#native.download(vector, values);
   }
 
-  join(id: Uint8Array, rank: number, worldSize: number): void {
+  join(id: Uint8Array, rank: number, worldSize: number, barrier: () => void): void {
+    this.#barrier = barrier;
     this.#native.join(id, rank, worldSize);
+  }
+
+  abandon(): void {
+    this.#native.abandon();
   }
 
   begin(
@@ -152,7 +159,10 @@ export class DeviceReplica implements ResidentReplica {
   ): void {
     const byLayer = backpropagated?.size ? layerFactors(this.#graph, backpropagated) : undefined;
     // They are part of what was recorded.
-    if (String(byLayer) !== String(this.#backpropagated)) this.#capture.forget();
+    if (String(byLayer) !== String(this.#backpropagated)) {
+      this.#capture.forget();
+      this.#native.forget();
+    }
     this.#backpropagated = byLayer;
     const byTensor = Float64Array.from(factors.flatMap(({ gradient, rate }) => [gradient, rate]));
     this.#native.begin(byTensor, byLayer);
@@ -160,9 +170,15 @@ export class DeviceReplica implements ResidentReplica {
 
   step({ passes, batchSize, learningRate, analysed, first }: ResidentStep): StepTotals {
     const batches = passes.map(nativeBatch);
-    const form = [batchSize, ...passes.map(({ indices }) => indices.length)].join();
-    return this.#capture.step(form, (mode) =>
-      this.#native.step(batches, batchSize, { learningRate, analysed, first }, mode),
+    const forms = passes.map(({ split, indices, augmentation }) => [
+      split.name,
+      indices.length,
+      !augmentation,
+    ]);
+    return this.#capture.step(
+      [batchSize, ...forms].join(),
+      (mode) => this.#native.step(batches, batchSize, { learningRate, analysed, first }, mode),
+      this.#barrier,
     );
   }
 

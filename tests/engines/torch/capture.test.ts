@@ -21,20 +21,17 @@ const repeat = (form: string, count: number): string[] => Array(count).fill(form
 describe('a capture policy', () => {
   it('records the third step of a form, and replays it from then on', () => {
     expect(modes(new CapturePolicy('auto'), repeat('128', 5))).toEqual([
-      'eager',
-      'eager',
-      'capture',
-      'replay',
-      'replay',
+      ...['eager', 'eager', 'capture', 'replay'],
+      ...['replay', 'replay'],
     ]);
   });
 
   it('counts forms apart: the short batch at the end of each epoch has a graph of its own', () => {
     const policy = new CapturePolicy('on');
     const epoch = [...repeat('128', 3), '80'];
-    expect(modes(policy, epoch)).toEqual(['eager', 'eager', 'capture', 'eager']);
+    expect(modes(policy, epoch)).toEqual(['eager', 'eager', 'capture', 'replay', 'eager']);
     expect(modes(policy, epoch)).toEqual(['replay', 'replay', 'replay', 'eager']);
-    expect(modes(policy, epoch)).toEqual(['replay', 'replay', 'replay', 'capture']);
+    expect(modes(policy, epoch)).toEqual(['replay', 'replay', 'replay', 'capture', 'replay']);
     expect(modes(policy, epoch)).toEqual(['replay', 'replay', 'replay', 'replay']);
   });
 
@@ -46,7 +43,7 @@ describe('a capture policy', () => {
     const policy = new CapturePolicy('auto');
     modes(policy, repeat('128', 4));
     policy.forget();
-    expect(modes(policy, repeat('128', 4))).toEqual(['eager', 'eager', 'capture', 'replay']);
+    expect(modes(policy, repeat('128', 4))).toEqual(['eager', 'eager', 'capture', 'replay', 'replay']);
   });
 
   it('takes the step without a graph where it cannot be recorded, tries no other, and says why', () => {
@@ -69,6 +66,18 @@ describe('a capture policy', () => {
       'eager',
       'replay',
     ]);
+  });
+
+  it('lets others record before the first replay', () => {
+    const policy = new CapturePolicy('on');
+    const calls: string[] = [];
+    for (let i = 0; i < 4; i++)
+      policy.step(
+        '128',
+        (mode) => calls.push(mode),
+        () => calls.push('recorded'),
+      );
+    expect(calls).toEqual(['eager', 'eager', 'capture', 'recorded', 'replay', 'replay']);
   });
 
   it('fails where it must record and cannot', () => {

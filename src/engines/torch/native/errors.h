@@ -14,6 +14,10 @@ auto withErrors(Napi::Env env, Body body) {
     return body();
   } catch (const Napi::Error&) {
     throw;
+  } catch (const c10::OutOfMemoryError& error) {
+    const std::string what = error.what_without_backtrace();
+    throw Napi::Error::New(env, "the device is out of memory; use a smaller batchSize or microBatch, or more devices (" +
+                                    what.substr(0, what.find(". ")) + ")");
   } catch (const c10::Error& error) {
     throw Napi::Error::New(env, std::string("libtorch: ") + error.what_without_backtrace());
   } catch (const std::exception& error) {

@@ -1,9 +1,11 @@
 #include "collective.h"
 
 #include <c10/cuda/CUDAStream.h>
+#include <dlfcn.h>
 #include <torch/csrc/cuda/nccl.h>
 
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 namespace cuda {
@@ -12,8 +14,18 @@ namespace {
 namespace nccl = torch::cuda::nccl;
 
 void allReduce(void* communicator, at::Tensor& values, nccl::ncclRedOp operation) {
+  if (communicator == nullptr) throw std::logic_error("expected a group that was not left");
   std::vector<at::Tensor> inOut = {values};
   nccl::all_reduce(inOut, inOut, static_cast<int32_t>(operation), {c10::cuda::getCurrentCUDAStream()}, {communicator});
+}
+
+/** libtorch's own wrapper never frees a communicator; so the function of the NCCL that libtorch has loaded. */
+void end(void* communicator, const char* function) {
+  auto* library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_NOLOAD);
+  // Where NCCL is linked statically, nothing can be done, and nothing is harmed but some memory.
+  auto* symbol = dlsym(library ? library : RTLD_DEFAULT, function);
+  if (symbol != nullptr) reinterpret_cast<int (*)(void*)>(symbol)(communicator);
+  if (library != nullptr) dlclose(library);
 }
 
 }  // namespace
@@ -34,11 +46,12 @@ Group::Group(const GroupId& id, int rank, int worldSize) {
 }
 
 Group::~Group() {
-  try {
-    nccl::comm_destroy(communicator_);
-  } catch (...) {
-    // A group whose other members are gone cannot be left in order.
-  }
+  if (communicator_ != nullptr) end(communicator_, "ncclCommDestroy");
+}
+
+void Group::abort() {
+  if (communicator_ != nullptr) end(communicator_, "ncclCommAbort");
+  communicator_ = nullptr;
 }
 
 void Group::sum(at::Tensor& values) { allReduce(communicator_, values, nccl::ncclRedOp::Sum); }

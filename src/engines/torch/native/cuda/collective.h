@@ -22,12 +22,16 @@ class Group {
   ~Group();
   Group(const Group&) = delete;
 
+  /** Ends all that waits for the others, and the membership. */
+  void abort();
+
   /** Launches the sum, in place, on the current stream. */
   void sum(at::Tensor& values);
   /** The largest of each number, likewise. */
   void maximum(at::Tensor& values);
 
  private:
+  /** Null behind `abort`. */
   void* communicator_;
 };
 

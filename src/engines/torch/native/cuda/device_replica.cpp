@@ -28,8 +28,17 @@ static_assert(sizeof(StepInput) <= HEADER);
 /** Of a sample: index, top, left, flip. */
 constexpr int64_t SAMPLE = sizeof(uint32_t) + 3;
 
-/** Captures of all threads, one after the other: they share the allocator's and the generator's state. */
+/** Graphs are recorded and dropped by one thread at a time: they share the allocator's and the generator's state. */
 std::mutex captures;
+
+/**
+ * Steps in flight at most: so many that the device never waits for the host, but few kernels, since behind some thousands
+ * a launch waits for the device. A step of the plan makes about five kernels.
+ */
+size_t windowFor(const Plan& plan) {
+  constexpr size_t MOST_PLAN_STEPS = 400;
+  return std::clamp<size_t>(MOST_PLAN_STEPS / plan.steps.size(), 2, 8);
+}
 
 /** Streams that nobody uses, by device; never destroyed, since threads may end after the process began to exit. */
 struct IdleStreams {
@@ -123,6 +132,7 @@ DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, Devi
   weightNorms_ = at::zeros({tensors}, on(at::kDouble));
   nonFinite_ = at::zeros({1}, on(at::kInt));
   totals_ = at::zeros({static_cast<int64_t>(sizeof(StepTotals))}, on(at::kByte));
+  slots_ = std::vector<Slot>(windowFor(plan_));
   for (auto& slot : slots_) {
     slot.input = pinned(HEADER + SAMPLE * options_.capacity);
     slot.totals = pinned(sizeof(StepTotals));
@@ -134,7 +144,7 @@ DeviceReplica::~DeviceReplica() {
   try {
     const c10::cuda::CUDAStreamGuard guard(stream_);
     synchronise();
-    graphs_.clear();
+    forget();
     group_.reset();
   } catch (...) {
     // A device in error has nothing left to tidy up.
@@ -203,6 +213,17 @@ void DeviceReplica::downloadGradient(float* values) { download(gradient_, values
 void DeviceReplica::join(const GroupId& id, int rank, int worldSize) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
   group_ = std::make_unique<Group>(id, rank, worldSize);
+}
+
+void DeviceReplica::abandon() {
+  const c10::cuda::CUDAStreamGuard guard(stream_);
+  if (group_) group_->abort();
+}
+
+void DeviceReplica::forget() {
+  const std::lock_guard lock(captures);
+  graphs_.clear();
+  pool_ = at::cuda::graph_pool_handle();
 }
 
 const DeviceReplica::Split& DeviceReplica::split(const Batch& batch) {
@@ -302,15 +323,13 @@ void DeviceReplica::begin(std::span<const double> factors, std::vector<double> b
   synchronise();
   for (auto& slot : slots_) std::memcpy(slot.totals.data_ptr(), &cleared, sizeof(cleared));
   waited_ = 0;
-  // They are part of what a graph has recorded.
-  if (backpropagated != backpropagated_) graphs_.clear();
   backpropagated_ = std::move(backpropagated);
 }
 
-StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples, const StepInput& input,
+StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples, const StepInput& input, bool first,
                                StepMode mode) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
-  auto& slot = slots_[launched_ % WINDOW];
+  auto& slot = slots_[launched_ % slots_.size()];
   const auto began = std::chrono::steady_clock::now();
   slot.done.synchronize();
   waited_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
@@ -324,13 +343,24 @@ StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples
   }
   const auto placed = place(passes, input, block_, host);
   copyAsync(block_.device.data_ptr(), host, slot.input.nbytes(), cudaMemcpyHostToDevice);
-  std::vector<int64_t> key = {samples};
-  for (const auto& pass : passes) key.push_back(pass.size);
-  if (mode == StepMode::capture) capture(key, placed, samples);
+  std::vector<int64_t> form = {samples};
+  for (const auto& pass : placed) {
+    form.insert(form.end(), {pass.size, reinterpret_cast<int64_t>(pass.images), pass.top != nullptr});
+  }
+  if (mode == StepMode::capture) {
+    capture(form, placed, samples);
+    return before;
+  }
+  if (first && options_.accumulates) {
+    S_.zero_();
+    A_.zero_();
+  }
   if (mode == StepMode::eager) {
     run(placed, samples);
   } else {
-    graphs_.at(key)->replay();
+    const auto recorded = graphs_.find(form);
+    if (recorded == graphs_.end()) throw std::out_of_range("mode: expected eager, as no such step was recorded, got replay");
+    recorded->second->replay();
   }
   copyAsync(slot.totals.data_ptr(), totals_.data_ptr(), sizeof(StepTotals), cudaMemcpyDeviceToHost);
   slot.done.record(stream_);
@@ -338,7 +368,7 @@ StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples
   return before;
 }
 
-void DeviceReplica::capture(const std::vector<int64_t>& key, const std::vector<Batch>& passes, int64_t samples) {
+void DeviceReplica::capture(const std::vector<int64_t>& form, const std::vector<Batch>& passes, int64_t samples) {
   const std::lock_guard lock(captures);
   // What eager steps left in the allocator is not for graphs, which have memory of their own.
   synchronise();
@@ -357,7 +387,7 @@ void DeviceReplica::capture(const std::vector<int64_t>& key, const std::vector<B
     throw;
   }
   graph->capture_end();
-  graphs_[key] = std::move(graph);
+  graphs_[form] = std::move(graph);
 }
 
 void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {

@@ -8,7 +8,6 @@
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include <array>
 #include <map>
 #include <memory>
 #include <span>
@@ -58,7 +57,7 @@ struct DeviceOptions {
   ReplicaOptions replica;
 };
 
-/** How a step runs: its kernels one by one; the same, recorded as a graph that then runs; the graph recorded before. */
+/** How a step runs: its kernels one by one; not at all, but recorded as a graph; as the graph that was recorded before. */
 enum class StepMode { eager, capture, replay };
 
 /**
@@ -94,6 +93,8 @@ class DeviceReplica {
 
   /** Steps from here on add up their gradients with those of the others. Blocks until all have joined. */
   void join(const GroupId& id, int rank, int worldSize);
+  /** Leaves the group though its others will never come: ends what waits for them. Of use for nothing behind that. */
+  void abandon();
 
   /** The gradient alone, waited for; see Replica::gradient. Batches lie on the host, as everywhere in this class. */
   PassResult gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
@@ -106,12 +107,16 @@ class DeviceReplica {
   void begin(std::span<const double> factors, std::vector<double> backpropagated);
 
   /**
-   * Launches a step: gradient, reduction, measures, update. Batches of `batchSize` samples; the passes of a step are those
-   * of all its batches, and their mean gradient is `samples` samples' worth.
+   * Launches a step: gradient, reduction, measures, update. `samples`: of all replicas, whose mean loss the gradient is
+   * of. `first`: S and A start from 0, whether or not the step is then skipped.
    *
-   * @return the totals as they were WINDOW steps before, waited for: no more steps than that are ever in flight.
+   * @return the totals as they were a few steps before, waited for: no more steps than that are ever in flight.
+   * @throws std::out_of_range where a graph is to be replayed that was not recorded.
    */
-  StepTotals step(const std::vector<Batch>& passes, int64_t samples, const StepInput& input, StepMode mode);
+  StepTotals step(const std::vector<Batch>& passes, int64_t samples, const StepInput& input, bool first, StepMode mode);
+
+  /** What was recorded is dropped: other factors are on their way. */
+  void forget();
 
   /** Waits for what was launched. */
   StepTotals totals();
@@ -124,8 +129,6 @@ class DeviceReplica {
   const std::vector<Timing>& timings() const { return replica_.timings(); }
   const Plan& plan() const { return plan_; }
   Memory memory() const { return replica_.memory(); }
-
-  static constexpr size_t WINDOW = 8;
 
  private:
   /** Images and labels of a split, uploaded once. */
@@ -156,7 +159,7 @@ class DeviceReplica {
   void refreshOperands();
   /** All of a step that runs on the device behind the upload of its input. */
   void run(const std::vector<Batch>& passes, int64_t samples);
-  void capture(const std::vector<int64_t>& key, const std::vector<Batch>& passes, int64_t samples);
+  void capture(const std::vector<int64_t>& form, const std::vector<Batch>& passes, int64_t samples);
   void upload(at::Tensor& vector, const float* values);
   void download(const at::Tensor& vector, float* values);
   PassResult resultOf(int64_t samples);
@@ -170,7 +173,8 @@ class DeviceReplica {
   std::map<const uint8_t*, Split> splits_;
   /** Of the steps; and of what is waited for, which grows. */
   Block block_, growing_;
-  std::array<Slot, WINDOW> slots_;
+  /** One for each step that may be in flight. */
+  std::vector<Slot> slots_;
   size_t launched_ = 0;
   double waited_ = 0;
   at::Tensor chunks_, firsts_, partial_, factors_, scales_, gradientNorms_, weightNorms_, nonFinite_, totals_;
@@ -178,7 +182,7 @@ class DeviceReplica {
   std::vector<double> backpropagated_;
   std::unique_ptr<Group> group_;
   at::cuda::MempoolId_t pool_;
-  /** By the sizes of the passes. */
+  /** By what a graph depends on: the sizes of the passes, their split, whether they are augmented. */
   std::map<std::vector<int64_t>, std::unique_ptr<at::cuda::CUDAGraph>> graphs_;
 };
 

@@ -79,6 +79,11 @@ DeviceOptions optionsArgument(const Napi::Object& options) {
                   .profiled = booleanOr(options, "profiled", false),
                   .plain = booleanOr(options, "plain", false)},
   };
+  const auto isBound = [&](int64_t bound) { return bound <= parameters && (bound % 16 == 0 || bound == parameters); };
+  if (result.shardStart > result.shardEnd || !isBound(result.shardStart) || !isBound(result.shardEnd)) {
+    throw rangeError(options.Env(), "shardStart, shardEnd", "multiples of 16 within the parameters, or their end",
+                     std::to_string(result.shardStart) + ", " + std::to_string(result.shardEnd));
+  }
   if (result.device >= at::cuda::device_count()) {
     throw rangeError(options.Env(), "device", "a GPU of the " + std::to_string(at::cuda::device_count()) + " of this machine",
                      std::to_string(result.device));
@@ -117,6 +122,8 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
                            InstanceMethod<&This::upload>("upload"),
                            InstanceMethod<&This::download>("download"),
                            InstanceMethod<&This::join>("join"),
+                           InstanceMethod<&This::abandon>("abandon"),
+                           InstanceMethod<&This::forget>("forget"),
                            InstanceMethod<&This::gradient>("gradient"),
                            InstanceMethod<&This::evaluate>("evaluate"),
                            InstanceMethod<&This::begin>("begin"),
@@ -187,6 +194,16 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     withErrors(info.Env(), [&] { replica.join(id, rank, worldSize); });
   }
 
+  void abandon(const Napi::CallbackInfo& info) {
+    auto& replica = checked();
+    withErrors(info.Env(), [&] { replica.abandon(); });
+  }
+
+  void forget(const Napi::CallbackInfo& info) {
+    auto& replica = checked();
+    withErrors(info.Env(), [&] { replica.forget(); });
+  }
+
   Napi::Value gradient(const Napi::CallbackInfo& info) {
     auto& replica = checked();
     const auto passes = passesArgument(info[0], replica.plan().classes);
@@ -223,11 +240,12 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     const StepInput input{
         .learningRate = numberArgument(object.Get("learningRate"), "input.learningRate"),
         .analysed = booleanArgument(object.Get("analysed"), "input.analysed"),
-        .first = booleanArgument(object.Get("first"), "input.first"),
+        .reserved = 0,
     };
+    const auto first = booleanArgument(object.Get("first"), "input.first");
     const auto mode = modeArgument(info[3]);
     return withErrors(info.Env(), [&] {
-      const auto totals = replica.step(passes, samples, input, mode);
+      const auto totals = replica.step(passes, samples, input, first, mode);
       return totalsOf(info.Env(), totals, replica.waited());
     });
   }

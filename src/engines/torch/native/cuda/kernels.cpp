@@ -241,10 +241,6 @@ at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at:
   return apply(normOf(step, vectors, arguments.mean, arguments.inverseDeviation), x, residual);
 }
 
-at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved) {
-  return apply(normOf(step, vectors, floats(saved.mean), floats(saved.inverseDeviation)), x, {});
-}
-
 at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& y, at::Tensor& dy, double factor,
                              const Vectors& vectors, const Saved& saved) {
   const auto residual = step.inputs.size() > 1;

@@ -35,8 +35,6 @@ at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& re
                      Saved& saved);
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
                                 const Vectors& vectors);
-/** The output of a training pass once more, from what it saved. */
-at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved);
 /**
  * dx; writes (or, where vectors.accumulates, adds to) the gradient of gamma and beta. Where a residual was added, `y`
  * is the step's output, and dy is overwritten by what passes through the ReLU: the gradient of the residual. Without

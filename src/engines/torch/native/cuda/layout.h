@@ -41,8 +41,7 @@ struct StepInput {
   double learningRate;
   /** 1: S and A are accumulated. */
   int32_t analysed;
-  /** 1: S and A start from 0 at this step. */
-  int32_t first;
+  int32_t reserved;
 };
 
 /** Of a tensor, as the choice of layers says it; see Segment in src/training/update.ts. */

@@ -27,9 +27,8 @@ struct Factors {
   float momentum;
   float measuredDecay;
   bool nesterov;
-  /** S and A are accumulated; from 0 on, where this is the first step. */
+  /** S and A are accumulated. */
   bool analysed;
-  bool first;
 };
 
 /** Every operation rounded by itself, as kernels/update.cpp does it. */
@@ -50,11 +49,11 @@ __device__ inline void accumulate(const Factors& factors, float gradient, float 
 template <int N>
 __device__ inline void updateAt(const UpdateArguments& vectors, const Factors& factors, int64_t i) {
   const bool analysed = factors.analysed && i >= vectors.shardStart && i < vectors.shardEnd;
-  float gradient[N], weight[N], velocity[N], S[N] = {}, A[N] = {};
+  float gradient[N], weight[N], velocity[N], S[N], A[N];
   const auto gradients = load<N>(vectors.gradient + i);
   const auto weights = load<N>(vectors.weights + i);
   const auto velocities = load<N>(vectors.velocity + i);
-  if (analysed && !factors.first) {
+  if (analysed) {
     load<N>(vectors.S + i).unpack(S);
     load<N>(vectors.A + i).unpack(A);
   }
@@ -164,7 +163,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) updateChunks(const ChunkUp
       vectors.measuredDecay,
       vectors.nesterov != 0,
       vectors.S && arguments.input->analysed,
-      arguments.input->first != 0,
   };
   const int whole = chunk.size / 4 * 4;
   for (int i = 4 * threadIdx.x; i < whole; i += 4 * THREADS) updateAt<4>(vectors, factors, chunk.start + i);
