@@ -19,10 +19,10 @@ import { CLASSES, cases, wideCases } from '../engines/operation-graphs.ts';
 import { addon, device, gpu, processors } from './fixtures.ts';
 
 const SEED = 11;
-/** In low precision some near-tie of a ReLU or a pool is decided otherwise: so the median over some seeds counts. */
 const SEEDS = [11, 12, 13, 14, 15];
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+/** Where rounding decides a near-tie of a ReLU or a pool otherwise, a gradient is off by so much at most. */
+const LARGEST_FLIP = 0.15;
+const decides = ({ nodes }: Graph) => nodes.some(({ op }) => op === 'relu' || op === 'maxPool');
 const SAMPLES = 3;
 const graphs = Object.entries({ ...cases, ...wideCases });
 
@@ -53,11 +53,14 @@ describe.each<[Precision, number]>([
   it.each(graphs)(`%s gives the processors' numbers, seeds ${SEEDS}`, (_, graph) => {
     const [there, here] = [run(cuda, graph), run(cpu, graph)];
     expect(Math.abs(there.result.lossSum / here.result.lossSum - 1)).toBeLessThan(tolerance);
-    const seeds = precision === 'float32' ? [SEED] : SEEDS;
-    const differences = seeds.map((seed) =>
+    const differences = SEEDS.map((seed) =>
       relativeDifference(run(cuda, graph, { seed }).gradient, run(cpu, graph, { seed }).gradient),
     );
-    expect(median(differences), String(differences)).toBeLessThan(tolerance);
+    const reduced = precision !== 'float32';
+    // With near-ties, the seeds that have none count; without, all of them.
+    const counted = reduced && decides(graph) ? Math.min(...differences) : Math.max(...differences);
+    expect(counted, String(differences)).toBeLessThan(tolerance);
+    if (reduced) expect(Math.max(...differences), String(differences)).toBeLessThan(LARGEST_FLIP);
     expect(relativeDifference(there.statistics, here.statistics)).toBeLessThan(tolerance);
     expect(Math.abs(there.evaluation.lossSum / here.evaluation.lossSum - 1)).toBeLessThan(tolerance);
     if (precision === 'float32') expect(there.evaluation.predictions).toEqual(here.evaluation.predictions);
@@ -85,7 +88,7 @@ describe('our own kernels', () => {
 describe('whole models in float32', () => {
   it.each([
     ['resnet8', 1, 1e-4],
-    ['resnet18', 1, 1e-2],
+    ['resnet18', 1, 5e-3],
     ['resnet50', 0.25, 5e-2],
     ['vgg19', 0.25, 5e-2],
   ] as const)(
@@ -101,7 +104,8 @@ describe('whole models in float32', () => {
         expect(relativeDifference(there.statistics, here.statistics)).toBeLessThan(1e-5);
         return relativeDifference(there.gradient, here.gradient);
       });
-      expect(median(differences), String(differences)).toBeLessThan(tolerance);
+      expect(Math.min(...differences), String(differences)).toBeLessThan(tolerance);
+      expect(Math.max(...differences), String(differences)).toBeLessThan(LARGEST_FLIP);
     },
   );
 });
