@@ -107,8 +107,8 @@ DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, Devi
         statistics_ = vector(options_.statistics);
         statisticsBefore_ = vector(options_.statistics);
         if (options_.accumulates) {
-          S_ = vector(options_.parameters);
-          A_ = vector(options_.parameters);
+          S_ = vector(options_.shardEnd - options_.shardStart);
+          A_ = vector(options_.shardEnd - options_.shardStart);
         }
         operands_ = options_.bfloat16 ? at::zeros({options_.parameters}, on(at::kBFloat16)) : weights_;
         const Vectors vectors{
@@ -179,6 +179,10 @@ void DeviceReplica::makeChunks() {
 Chunks DeviceReplica::chunks() const {
   return {pointer<Chunk>(chunks_), chunkCount_, pointer<int32_t>(firsts_), static_cast<int>(options_.tensors.size()),
           pointer<double>(partial_)};
+}
+
+float* DeviceReplica::fromShard(const at::Tensor& vector) const {
+  return options_.accumulates ? pointer<float>(vector) - options_.shardStart : nullptr;
 }
 
 void DeviceReplica::refreshOperands() {
@@ -419,8 +423,8 @@ void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {
           .weights = pointer<float>(weights_),
           .velocity = pointer<float>(velocity_),
           .gradient = pointer<float>(gradient_),
-          .S = options_.accumulates ? pointer<float>(S_) : nullptr,
-          .A = options_.accumulates ? pointer<float>(A_) : nullptr,
+          .S = fromShard(S_),
+          .A = fromShard(A_),
           .operands = options_.bfloat16 ? pointer<uint16_t>(operands_) : nullptr,
           .shardStart = options_.shardStart,
           .shardEnd = options_.shardEnd,
@@ -445,7 +449,7 @@ std::vector<double> DeviceReplica::measure() {
   const c10::cuda::CUDAStreamGuard guard(stream_);
   std::vector<double> sums(4 * options_.tensors.size());
   if (!options_.accumulates) return sums;
-  directionSums(pointer<float>(S_), pointer<float>(A_), chunks(), options_.shardStart, options_.shardEnd,
+  directionSums(fromShard(S_), fromShard(A_), chunks(), options_.shardStart, options_.shardEnd,
                 pointer<double>(partial_));
   const auto partial = partial_.cpu();
   const auto firsts = firsts_.cpu();

@@ -157,6 +157,8 @@ class DeviceReplica {
   void makeChunks();
   Chunks chunks() const;
   void refreshOperands();
+  /** S or A, of which only the shard is there, by positions of the whole vectors; null where there is none. */
+  float* fromShard(const at::Tensor& vector) const;
   /** All of a step that runs on the device behind the upload of its input. */
   void run(const std::vector<Batch>& passes, int64_t samples);
   void capture(const std::vector<int64_t>& form, const std::vector<Batch>& passes, int64_t samples);
