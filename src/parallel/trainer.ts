@@ -152,7 +152,8 @@ export class Trainer {
     return {
       ...{ lossSum, correct, samples: seen, iterations, skipped },
       stopped: stopping && taken < end,
-      diverged: skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
+      // What ended the loop counts, though a step that was in flight then may have succeeded.
+      diverged: diverged || skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
       ...(waited !== undefined && { launchMilliseconds: launched - waited }),
       ...(stepper.warning !== undefined && { warning: stepper.warning }),
     };
