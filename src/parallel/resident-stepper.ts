@@ -70,6 +70,8 @@ export class ResidentStepper implements Stepper {
   update({ optimizerStep }: Step): StepTotals {
     const { rank, config, directory, graph } = this.#setup;
     const gradients = () => {
+      // Waits for this step, as the download does.
+      if (this.#replica.totals().skippedInARow > 0) return undefined;
       const gradient = new Float32Array(graph.parameterLength);
       this.#replica.download('gradient', gradient);
       return [gradient];
