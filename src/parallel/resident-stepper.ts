@@ -117,6 +117,7 @@ export class ResidentStepper implements Stepper {
   }
 
   resetMomentum(): void {
+    this.#upload();
     this.#replica.upload('velocity', new Float32Array(this.#setup.graph.parameterLength));
   }
 
@@ -139,7 +140,7 @@ export class ResidentStepper implements Stepper {
     control.barrier();
   }
 
-  /** What the store holds when the first epoch begins: by then all workers have drawn their shards of it. */
+  /** What the store holds when this worker is first told to do something: all have drawn their shards of it by then. */
   #upload(): void {
     if (this.#uploaded) return;
     this.#uploaded = true;
