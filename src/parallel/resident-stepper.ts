@@ -41,7 +41,7 @@ export class ResidentStepper implements Stepper {
   }
 
   begin({ factors, analysed }: StepperOrder): void {
-    const { rank, graph, config, store, control } = this.#setup;
+    const { rank, graph, config, store } = this.#setup;
     const { apply } = updateSettings(config);
     this.#upload();
     this.#join();
@@ -56,7 +56,6 @@ export class ResidentStepper implements Stepper {
       segments.map(({ gradientFactor, rateFactor }) => ({ gradient: gradientFactor, rate: rateFactor })),
       apply === 'backpropagated' ? factors : undefined,
     );
-    control.setNonFinite(rank, false);
   }
 
   compute({ passes, batchSize, learningRate, first }: Step): void {
@@ -126,6 +125,9 @@ export class ResidentStepper implements Stepper {
   }
 
   dispose(): void {
+    const { aborted, worldSize } = this.#setup.control;
+    // What it launched last may be a collective that somebody else never came to.
+    if (aborted && worldSize > 1) this.#replica.abandon?.();
     this.#replica.dispose();
   }
 
@@ -135,7 +137,7 @@ export class ResidentStepper implements Stepper {
     if (this.#joined || control.worldSize === 1) return;
     this.#joined = true;
     const id = control.shareGroupId(rank, () => this.#engine.makeGroupId());
-    this.#replica.join(id, rank, control.worldSize);
+    this.#replica.join(id, rank, control.worldSize, () => control.barrier());
     // NCCL in several threads of one process: a collective that is launched before all have joined can wait for ever.
     control.barrier();
   }
