@@ -89,13 +89,16 @@ export class Trainer {
     this.#stepper = stepper;
   }
 
-  static async create(setup: TrainerSetup): Promise<Trainer> {
+  /** @param given in place of the engine that the config names. */
+  static async create(setup: TrainerSetup, given?: Engine): Promise<Trainer> {
     const { rank, config, dataset, store } = setup;
-    const engine = await createEngine({
-      ...config,
-      device: config.devices[rank],
-      threads: threadsPerWorker(config),
-    });
+    const engine =
+      given ??
+      (await createEngine({
+        ...config,
+        device: config.devices[rank],
+        threads: threadsPerWorker(config),
+      }));
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,
