@@ -146,7 +146,7 @@ export interface ResidentReplica {
    * waits in a collective while another still allocates. All call it at the same steps, also where a recording failed.
    */
   join(id: Uint8Array, rank: number, worldSize: number, barrier: () => void): void;
-  /** Leaves the group though the others never come; before `dispose`. */
+  /** Leaves the group, where it has joined one, though the others never come; before `dispose`. */
   abandon?(): void;
   /**
    * Of the steps that follow.
