@@ -95,8 +95,9 @@ export interface ResidentStep {
   /** Samples whose mean loss the step's gradient is of, over all workers. */
   readonly batchSize: number;
   readonly learningRate: number;
-  /** S and A see the gradient; at the `first` step they start from 0, be it skipped or not. */
+  /** S and A see the gradient. */
   readonly analysed: boolean;
+  /** Of an analysis: S and A start from 0, also where this step is then skipped. */
   readonly first: boolean;
 }
 
@@ -141,10 +142,11 @@ export interface ResidentReplica {
   /**
    * The replicas of a group reduce their gradients with each other. Blocks until all have joined; none may step before.
    * @param id made by one of them, by `Engine.makeGroupId`.
-   * @param barrier where a replica waits for the others before what it must not begin alone.
+   * @param barrier meets all of them. A replica calls it between recording a step as a graph and running it: so nobody
+   * waits in a collective while another still allocates. All call it at the same steps, also where a recording failed.
    */
   join(id: Uint8Array, rank: number, worldSize: number, barrier: () => void): void;
-  /** Leaves the group though the others never come; before `dispose`. */
+  /** Leaves the group, where it has joined one, though the others never come; before `dispose`. */
   abandon?(): void;
   /**
    * Of the steps that follow.

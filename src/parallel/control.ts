@@ -69,11 +69,11 @@ export class Control {
       Atomics.notify(words, GENERATION);
     } else {
       while (Atomics.load(words, GENERATION) === generation) {
-        if (Atomics.load(words, ABORT)) throw new AbortedError('another worker failed');
+        if (this.aborted) throw new AbortedError('another worker failed');
         Atomics.wait(words, GENERATION, generation, POLL_INTERVAL);
       }
     }
-    if (Atomics.load(words, ABORT)) throw new AbortedError('another worker failed');
+    if (this.aborted) throw new AbortedError('another worker failed');
   }
 
   /** What rank 0 made, known to all. Every worker calls it. */
@@ -87,6 +87,10 @@ export class Control {
   abort(): void {
     Atomics.store(this.#words, ABORT, 1);
     Atomics.notify(this.#words, GENERATION);
+  }
+
+  get aborted(): boolean {
+    return Atomics.load(this.#words, ABORT) === 1;
   }
 
   /** Asks the workers to stop after the step they are in. */

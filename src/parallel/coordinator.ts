@@ -167,8 +167,8 @@ async function trainEpoch(run: Run, state: RunState): Promise<void> {
   const trained = await meter.during(epoch, phase, () => workers.all((worker) => worker.train(order)));
   averageStatistics(store);
   const trainingSeconds = secondsSince(started);
-  const [{ iterations, skipped, stopped, diverged, warning }] = trained;
-  warnOnce(run, state, warning);
+  const [{ iterations, skipped, stopped, diverged }] = trained;
+  for (const { warning } of trained) warnOnce(run, state, warning);
   state.stepsIntoEpoch = iterations + skipped;
   if (diverged) throw new DivergedError(`epoch ${epoch}, up to step ${state.stepsIntoEpoch}`);
   if (stopped) return;

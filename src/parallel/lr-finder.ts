@@ -46,7 +46,13 @@ export async function findLearningRate(given: Config, options: FindOptions): Pro
   const dataset = await readCifar(config.dataset, config.dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
   checkSizes(config, engine, dataset, graph);
-  for (const warning of warnings) onWarning?.(warning);
+  const told = new Set<string>();
+  const warn = (warning?: string) => {
+    if (warning === undefined || told.has(warning)) return;
+    told.add(warning);
+    onWarning?.(warning);
+  };
+  for (const warning of warnings) warn(warning);
 
   const store = createStore(graph, config);
   const control = createControlBuffers(config.devices.length);
@@ -70,6 +76,7 @@ export async function findLearningRate(given: Config, options: FindOptions): Pro
       const [epoch, step] = [Math.floor(points.length / stepsPerEpoch) + 1, points.length % stepsPerEpoch];
       const order = { epoch, learningRate, factors: new Map(), analysed: false };
       const parts = await workers.all((worker) => worker.train({ ...order, steps: [step, step + 1] }));
+      for (const { warning } of parts) warn(warning);
       test.record(meanLoss(parts));
       if (!test.diverged) onStep?.(points[points.length - 1]);
     }

@@ -54,14 +54,16 @@ export class ProgressMeter {
     const done = evaluating ? this.#trainSize + evaluated * EVALUATION_COST : samples;
     const fraction = (epoch - 1 + done / (this.#trainSize + evaluationCost)) / this.#epochs;
     const elapsed = (now - this.#started) / 1000;
+    // A device's samples lag behind its steps; and what is read of two workers' steps may mix.
+    const mean = (sum: number) => (samples > 0 ? sum / samples : Number.NaN);
     return {
       epoch,
       epochs: this.#epochs,
       step: evaluating ? this.#steps : steps,
       steps: this.#steps,
       imagesPerSecond: (1000 * samples) / (now - started),
-      loss: lossSum / samples,
-      accuracy: correct / samples,
+      loss: mean(lossSum),
+      accuracy: mean(correct),
       secondsLeft: fraction > 0 ? (elapsed / fraction) * (1 - fraction) : Number.POSITIVE_INFINITY,
       phase,
     };

@@ -8,12 +8,12 @@ interface GradientSource {
   readonly rank: number;
   /** The run's folder. */
   readonly directory?: string;
-  /** Vectors whose sum is the reduced gradient. */
-  readonly gradients: () => readonly Float32Array[];
+  /** Vectors whose sum is the reduced gradient; undefined where the step was skipped. */
+  readonly gradients: () => readonly Float32Array[] | undefined;
 }
 
 /**
- * Rank 0 writes the reduced gradient of a step as raw float32, where the config names the step.
+ * Rank 0 writes the reduced gradient of a step as raw float32, where the config names the step and it was not skipped.
  * @param optimizerStep counted from 1 over the run.
  */
 export function recordGradient(
@@ -24,7 +24,9 @@ export function recordGradient(
   if (rank !== 0 || !dumpGradients || !directory) return;
   const [first, last] = dumpGradients;
   if (optimizerStep < first || optimizerStep > last) return;
-  const [own, ...others] = gradients();
+  const parts = gradients();
+  if (!parts) return;
+  const [own, ...others] = parts;
   const reduced = Float64Array.from(own);
   for (const gradient of others) {
     for (let i = 0; i < reduced.length; i++) reduced[i] += gradient[i];

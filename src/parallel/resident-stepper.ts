@@ -41,7 +41,7 @@ export class ResidentStepper implements Stepper {
   }
 
   begin({ factors, analysed }: StepperOrder): void {
-    const { rank, graph, config, store, control } = this.#setup;
+    const { rank, graph, config, store } = this.#setup;
     const { apply } = updateSettings(config);
     this.#upload();
     this.#join();
@@ -56,7 +56,6 @@ export class ResidentStepper implements Stepper {
       segments.map(({ gradientFactor, rateFactor }) => ({ gradient: gradientFactor, rate: rateFactor })),
       apply === 'backpropagated' ? factors : undefined,
     );
-    control.setNonFinite(rank, false);
   }
 
   compute({ passes, batchSize, learningRate, first }: Step): void {
@@ -70,6 +69,8 @@ export class ResidentStepper implements Stepper {
   update({ optimizerStep }: Step): StepTotals {
     const { rank, config, directory, graph } = this.#setup;
     const gradients = () => {
+      // Waits for this step, as the download does.
+      if (this.#replica.totals().skippedInARow > 0) return undefined;
       const gradient = new Float32Array(graph.parameterLength);
       this.#replica.download('gradient', gradient);
       return [gradient];
@@ -115,6 +116,7 @@ export class ResidentStepper implements Stepper {
   }
 
   resetMomentum(): void {
+    this.#upload();
     this.#replica.upload('velocity', new Float32Array(this.#setup.graph.parameterLength));
   }
 
@@ -123,6 +125,9 @@ export class ResidentStepper implements Stepper {
   }
 
   dispose(): void {
+    const { aborted, worldSize } = this.#setup.control;
+    // What it launched last may be a collective that somebody else never came to.
+    if (aborted && worldSize > 1) this.#replica.abandon?.();
     this.#replica.dispose();
   }
 
@@ -137,7 +142,7 @@ export class ResidentStepper implements Stepper {
     control.barrier();
   }
 
-  /** What the store holds when the first epoch begins: by then all workers have drawn their shards of it. */
+  /** What the store holds when this worker is first told to do something: all have drawn their shards of it by then. */
   #upload(): void {
     if (this.#uploaded) return;
     this.#uploaded = true;

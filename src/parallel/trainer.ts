@@ -89,13 +89,16 @@ export class Trainer {
     this.#stepper = stepper;
   }
 
-  static async create(setup: TrainerSetup): Promise<Trainer> {
+  /** @param given in place of the engine that the config names. */
+  static async create(setup: TrainerSetup, given?: Engine): Promise<Trainer> {
     const { rank, config, dataset, store } = setup;
-    const engine = await createEngine({
-      ...config,
-      device: config.devices[rank],
-      threads: threadsPerWorker(config),
-    });
+    const engine =
+      given ??
+      (await createEngine({
+        ...config,
+        device: config.devices[rank],
+        threads: threadsPerWorker(config),
+      }));
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     fillInitialParameters(
       graph,
@@ -152,7 +155,8 @@ export class Trainer {
     return {
       ...{ lossSum, correct, samples: seen, iterations, skipped },
       stopped: stopping && taken < end,
-      diverged: skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
+      // What ended the loop counts, though a step that was in flight then may have succeeded.
+      diverged: diverged || skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
       ...(waited !== undefined && { launchMilliseconds: launched - waited }),
       ...(stepper.warning !== undefined && { warning: stepper.warning }),
     };

@@ -29,6 +29,7 @@ export interface Progress {
   readonly step: number;
   /** Of the epoch. */
   readonly steps: number;
+  /** 0 before the first. */
   readonly imagesPerSecond: number;
   /** Mean over the samples of the epoch so far; NaN before the first. */
   readonly loss: number;

@@ -46,7 +46,10 @@ describe('barrier', () => {
     const waiting = [0, 1].map((rank) => onThread(body, { rank, buffers }));
     await new Promise((resolve) => setTimeout(resolve, 300));
     const started = performance.now();
-    new Control(buffers).abort();
+    const control = new Control(buffers);
+    expect(control.aborted).toBe(false);
+    control.abort();
+    expect(control.aborted).toBe(true);
     expect(await Promise.all(waiting)).toEqual(['AbortedError', 'AbortedError']);
     expect(performance.now() - started).toBeLessThan(1000);
   });

@@ -3,11 +3,25 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { synthesize } from '../../src/data/synthetic.ts';
 import { type FindOptions, findLearningRate, type RateFindings } from '../../src/parallel/lr-finder.ts';
+import type { TrainerSetup } from '../../src/parallel/trainer.ts';
 import type { RangePoint } from '../../src/training/range-test.ts';
 import { devices, testConfig } from './fixtures.ts';
+
+/** The module that the threads run; without one the real one. */
+const workers = vi.hoisted((): { entry?: string } => ({}));
+vi.mock('../../src/parallel/worker-group.ts', async (importOriginal) => {
+  const original = await importOriginal<typeof import('../../src/parallel/worker-group.ts')>();
+  class WorkerGroup extends original.WorkerGroup {
+    constructor(setups: readonly TrainerSetup[]) {
+      super(setups, workers.entry);
+    }
+  }
+  return { ...original, WorkerGroup };
+});
 
 const folder = mkdtempSync(join(tmpdir(), 'gradamp-lr-find-'));
 const dataDir = join(folder, 'data');
@@ -71,6 +85,18 @@ test('ends behind the step in which it is stopped', async () => {
   };
   const { points, end } = await find({}, { onStep, signal: controller.signal });
   expect({ end, steps: points.length }).toEqual({ end: 'stopped', steps: 3 });
+});
+
+test('tells once of what the workers warn of at every step', async () => {
+  const warnings: string[] = [];
+  workers.entry = fileURLToPath(new URL('./warning-worker.mjs', import.meta.url));
+  try {
+    const { end } = await find({ devices: devices(2) }, { onWarning: (warning) => warnings.push(warning) });
+    expect(end).toBe('complete');
+  } finally {
+    workers.entry = undefined;
+  }
+  expect(warnings).toEqual(['no graphs on cpu']);
 });
 
 test('refuses what training refuses', async () => {

@@ -5,7 +5,7 @@ import type { StepMode } from './addon.ts';
 /** Steps of one form that run as they are: in them cuDNN tries out its algorithms, which no graph may record. */
 const WARM_UP_STEPS = 2;
 
-/** Forms that are recorded at most: each takes memory, and a run has two, for full batches and for the last one. */
+/** With more forms than that, later ones are not recorded: a run has two, for full batches and for the last one. */
 const MOST_GRAPHS = 8;
 
 /**
@@ -14,8 +14,9 @@ const MOST_GRAPHS = 8;
  */
 export class CapturePolicy {
   readonly #setting: 'auto' | 'on' | 'off';
-  /** Steps that ran, by form; infinite where its graph is there. */
+  /** Steps that ran, by form, up to the one that was, or should have been, recorded. */
   readonly #steps = new Map<string, number>();
+  readonly #graphs = new Set<string>();
   #failure: string | undefined;
 
   constructor(setting: 'auto' | 'on' | 'off') {
@@ -30,14 +31,32 @@ export class CapturePolicy {
   /**
    * Runs a step: `run` is called with its mode. To record a step does not run it: it is then replayed, or run as it is
    * where recording failed.
-   * @param recorded called between the two: others may have to record first, too.
+   * @param recorded called in between, at the same steps whether or not recording succeeds: others may have to record
+   * first, too.
    */
   step<T>(form: string, run: (mode: StepMode) => T, recorded = () => {}): T {
-    const mode = this.#next(form);
-    if (mode !== 'capture') return run(mode);
+    const steps = this.#steps.get(form) ?? 0;
+    if (this.#setting !== 'off' && steps <= WARM_UP_STEPS) {
+      this.#steps.set(form, steps + 1);
+      if (steps === WARM_UP_STEPS && this.#steps.size <= MOST_GRAPHS) {
+        this.#record(form, run);
+        recorded();
+      }
+    }
+    return run(this.#graphs.has(form) ? 'replay' : 'eager');
+  }
+
+  /** What was recorded is of no use any more. */
+  forget(): void {
+    this.#steps.clear();
+    this.#graphs.clear();
+  }
+
+  #record(form: string, run: (mode: StepMode) => unknown): void {
+    if (this.#failure !== undefined) return;
     try {
-      run(mode);
-      this.#steps.set(form, Number.POSITIVE_INFINITY);
+      run('capture');
+      this.#graphs.add(form);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       if (this.#setting === 'on') {
@@ -47,25 +66,5 @@ export class CapturePolicy {
       }
       this.#failure = reason.split('\n')[0];
     }
-    recorded();
-    return run(this.#failure === undefined ? 'replay' : 'eager');
-  }
-
-  /** What was recorded is of no use any more. */
-  forget(): void {
-    this.#steps.clear();
-  }
-
-  #next(form: string): StepMode {
-    const steps = this.#steps.get(form) ?? 0;
-    if (steps === Number.POSITIVE_INFINITY) return 'replay';
-    if (this.#setting === 'off' || this.#failure !== undefined) return 'eager';
-    if (steps >= WARM_UP_STEPS && this.#recorded() < MOST_GRAPHS) return 'capture';
-    this.#steps.set(form, steps + 1);
-    return 'eager';
-  }
-
-  #recorded(): number {
-    return [...this.#steps.values()].filter((steps) => steps === Number.POSITIVE_INFINITY).length;
   }
 }

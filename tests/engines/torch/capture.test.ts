@@ -90,8 +90,24 @@ describe('a capture policy', () => {
   it('records a bounded number of forms', () => {
     const policy = new CapturePolicy('auto');
     const forms = Array.from({ length: 10 }, (_, i) => String(i));
-    for (let i = 0; i < 2; i++) modes(policy, forms);
-    expect(modes(policy, forms).filter((mode) => mode === 'capture')).toHaveLength(8);
-    expect(modes(policy, forms).filter((mode) => mode === 'eager')).toHaveLength(2);
+    const ran = forms.flatMap((form) => modes(policy, repeat(form, 4)));
+    expect(ran.filter((mode) => mode === 'capture')).toHaveLength(8);
+    expect(modes(policy, forms)).toEqual([...repeat('replay', 8), ...repeat('eager', 2)]);
+  });
+
+  it('lets others go on at the same steps where recording failed here', () => {
+    const waits = (fails: boolean) => {
+      const policy = new CapturePolicy('auto');
+      const steps: number[] = [];
+      for (const [i, form] of ['a', 'a', 'b', 'a', 'b', 'b', 'a', 'b'].entries()) {
+        const run = (mode: StepMode) => {
+          if (mode === 'capture' && fails) throw new Error('out of memory');
+        };
+        policy.step(form, run, () => steps.push(i));
+      }
+      return steps;
+    };
+    expect(waits(false)).toEqual([3, 5]);
+    expect(waits(true)).toEqual(waits(false));
   });
 });
