@@ -1,37 +1,42 @@
-// `gradamp bench leak`: what tfjs, the wasm heap and the process hold over many steps.
+// `gradamp bench leak`: what an engine and its process hold over many training steps: gradient, update, and after every
+// hundredth step an evaluation.
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { createEngine } from '../src/engines/index.ts';
 import { wasmHeapBytes } from '../src/engines/tfjs/backend.ts';
-import { buildModel } from '../src/models/index.ts';
 import { initialParameters, initialStatistics } from '../src/models/initialise.ts';
+import { updaterOf } from '../src/training/kernel-update.ts';
+import { segmentsOf } from '../src/training/update.ts';
+import { graphOf, type MeasuredOptions, measuredConfig } from './measured.ts';
 import { noiseBatch, normalisation } from './synthetic-data.ts';
 
-export interface LeakOptions {
+export interface LeakOptions
+  extends Pick<MeasuredOptions, 'model' | 'width' | 'batch' | 'engine' | 'backend' | 'set'> {
   readonly steps: number;
 }
 
 export interface LeakSample {
+  /** Since the warm-up. */
   readonly step: number;
   readonly tensors: number;
   readonly tensorBytes: number;
+  /** 0 where the engine has no wasm heap. */
   readonly heapBytes: number;
   /** Resident set of the process. */
   readonly residentBytes: number;
 }
 
-export interface LeakResult extends LeakOptions {
-  readonly model: string;
-  readonly batch: number;
-  readonly description: string;
+export interface LeakResult extends Pick<LeakOptions, 'model' | 'width' | 'batch' | 'steps'> {
+  readonly engine: string;
+  /** One before the first step and one after every hundredth. */
   readonly samples: readonly LeakSample[];
+  readonly residentBytesPerStep: number;
   readonly flat: boolean;
 }
 
 const WARM_UP_STEPS = 200;
-const MODEL = { name: 'resnet8', width: 0.25, classes: 10 } as const;
-const BATCH = 8;
+const SAMPLED = 100;
 /** What the garbage collector keeps of what it has freed varies. */
 const RESIDENT_TOLERANCE = 1.05;
 
@@ -41,47 +46,62 @@ function garbageCollector(): () => void {
   return runInNewContext('gc');
 }
 
-/** Steps of a small model, with an evaluation after each hundred. @param report called with each sample. */
+/** On this thread, alone. @param report called with each sample. */
 export async function benchLeak(
-  { steps }: LeakOptions,
+  options: LeakOptions,
   report: (sample: LeakSample) => void,
 ): Promise<LeakResult> {
-  const engine = await createEngine({ engine: 'tfjs', backend: 'wasm', device: 'cpu' });
-  const graph = buildModel(MODEL);
+  const config = measuredConfig({ ...options, workers: 1, device: 'cpu' });
+  const { batchSize, momentum, weightDecay, nesterov } = config;
+  const engine = await createEngine({ ...config, device: 'cpu' });
+  const graph = graphOf(config);
+  const weights = initialParameters(graph, config.seed);
+  const [gradient, velocity] = [new Float32Array(weights.length), new Float32Array(weights.length)];
   const replica = engine.createReplica({
-    graph,
-    normalisation,
-    parameters: initialParameters(graph, 0),
-    gradient: new Float32Array(graph.parameterLength),
-    statistics: initialStatistics(graph),
+    ...{ graph, normalisation, parameters: weights, gradient, statistics: initialStatistics(graph) },
   });
-  const batch = noiseBatch(BATCH);
+  const batch = noiseBatch(batchSize);
+  const updater = updaterOf(engine);
+  const segments = segmentsOf(graph, [0, weights.length], new Map(), 'gradient');
+  const [{ learningRate }] = config.schedule;
+  const update = { learningRate, momentum, weightDecay, nesterov, clipScale: 1, measureWeightDecay: false };
   const collectGarbage = garbageCollector();
   const samples: LeakSample[] = [];
-  for (let step = 1; step <= WARM_UP_STEPS + steps; step++) {
-    replica.gradient([batch], BATCH);
-    if (step % 100 !== 0) continue;
+  for (let step = -WARM_UP_STEPS; step <= options.steps; step++) {
+    replica.gradient([batch], batchSize);
+    updater.update({ weights, velocity, gradients: [gradient] }, segments, update);
+    if (step % SAMPLED !== 0) continue;
     replica.evaluate(batch);
-    const { tensors, bytes } = replica.memory();
+    const { tensors, bytes: tensorBytes } = replica.memory();
     collectGarbage();
     const residentBytes = process.memoryUsage.rss();
-    const sample = { step, tensors, tensorBytes: bytes, heapBytes: wasmHeapBytes(), residentBytes };
-    if (step >= WARM_UP_STEPS) samples.push(sample);
+    const sample = { step, tensors, tensorBytes, heapBytes: wasmHeapBytes(), residentBytes };
+    if (step >= 0) samples.push(sample);
     report(sample);
   }
-  const model = `${MODEL.name}, width ${MODEL.width}`;
+  const { model, width, batch: size, steps } = options;
   return {
-    model,
-    batch: BATCH,
-    steps,
-    description: engine.description,
-    samples,
+    ...{ model, width, batch: size, steps, engine: engine.description, samples },
+    residentBytesPerStep: slopeOf(samples),
     flat: isFlat(samples),
   };
 }
 
+/** Of the resident set, in bytes a step: that of the line with the least squares. */
+export function slopeOf(samples: readonly Pick<LeakSample, 'step' | 'residentBytes'>[]): number {
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const step = mean(samples.map((sample) => sample.step));
+  const resident = mean(samples.map((sample) => sample.residentBytes));
+  let [product, square] = [0, 0];
+  for (const sample of samples) {
+    product += (sample.step - step) * (sample.residentBytes - resident);
+    square += (sample.step - step) ** 2;
+  }
+  return square === 0 ? 0 : product / square;
+}
+
 /** Nothing grew; the resident set by no more than the tolerance. */
-function isFlat(samples: readonly LeakSample[]): boolean {
+export function isFlat(samples: readonly LeakSample[]): boolean {
   const [first] = samples;
   return samples.every(
     ({ tensors, tensorBytes, heapBytes, residentBytes }) =>

@@ -141,31 +141,31 @@ function groupBy<Key>(
   return groups;
 }
 
-/** The JSON form of Chrome's trace event format, which ui.perfetto.dev opens: complete events, in microseconds. */
+/**
+ * The JSON form of Chrome's trace event format, which ui.perfetto.dev opens: complete events, in microseconds. Perfetto
+ * counts whole nanoseconds, in which an event that ends one later than the event around it is misplaced: both ends are
+ * rounded to them here.
+ */
 export function chromeTrace(timings: readonly StepTiming[], title: string): unknown {
   const origin = timings[0].start;
+  const nanoseconds = (time: number) => Math.round(1000 * (time - origin));
   const track = { pid: 1, tid: 1 };
+  const complete = (name: string, cat: string, first: StepTiming, last: StepTiming) => {
+    const [start, end] = [nanoseconds(first.start), nanoseconds(last.start + last.duration)];
+    return { name, cat, ph: 'X', ...track, ts: start / 1000, dur: (end - start) / 1000 };
+  };
   const metadata = [
     { name: 'process_name', ph: 'M', ...track, args: { name: 'gradamp' } },
     { name: 'thread_name', ph: 'M', ...track, args: { name: title } },
   ];
-  const steps = [...groupBy(timings, ({ step }) => step)].map(([step, group]) => {
-    const [first, last] = [group[0], group[group.length - 1]];
-    const dur = last.start + last.duration - first.start;
-    return {
-      name: `step ${step + 1}`,
-      cat: 'step',
-      ph: 'X',
-      ...track,
-      ts: first.start - origin,
-      dur,
-      args: {},
-    };
-  });
-  const operations = timings.map(({ name, op, layer, phase, start, duration }) => ({
-    ...{ name, cat: phase, ph: 'X', ...track, ts: start - origin, dur: duration },
-    args: { op, phase, ...(layer && { layer }) },
+  const steps = [...groupBy(timings, ({ step }) => step)].map(([step, group]) => ({
+    ...complete(`step ${step + 1}`, 'step', group[0], group[group.length - 1]),
+    args: {},
   }));
+  const operations = timings.map((timing) => {
+    const { name, op, layer, phase } = timing;
+    return { ...complete(name, phase, timing, timing), args: { op, phase, ...(layer && { layer }) } };
+  });
   return { traceEvents: [...metadata, ...steps, ...operations], displayTimeUnit: 'ms' };
 }
 

@@ -67,3 +67,41 @@ it('a profiled step has every node of the graph once each way, one after the oth
     if (i > 0) expect(start).toBeGreaterThanOrEqual(timings[i - 1].start + timings[i - 1].duration);
   }
 });
+
+interface TraceEvent {
+  readonly name: string;
+  readonly ph: string;
+  readonly pid: number;
+  readonly tid: number;
+  readonly ts: number;
+  readonly dur: number;
+  readonly args: Record<string, string>;
+}
+
+it('the trace of a real step is what the trace event format asks for, and nests in whole nanoseconds', async () => {
+  const options = { model: 'resnet8', width: 0.125, batch: 4, workers: 1, device: 'cpu', set: [] } as const;
+  const config = measuredConfig({ ...options, engine: 'auto', backend: 'wasm' });
+  const { timings } = await profileSteps(config, 3);
+  const trace: { traceEvents: TraceEvent[] } = JSON.parse(JSON.stringify(chromeTrace(timings, 'title')));
+  const [metadata, complete] = ['M', 'X'].map((kind) => trace.traceEvents.filter(({ ph }) => ph === kind));
+  expect(metadata.length + complete.length).toBe(trace.traceEvents.length);
+  expect(complete).toHaveLength(timings.length + 3);
+  const named = metadata.map(({ name, pid, tid, args }) => [name, pid, tid, args.name]);
+  expect(named).toEqual([
+    ['process_name', 1, 1, 'gradamp'],
+    ['thread_name', 1, 1, 'title'],
+  ]);
+  const open: { name: string; end: number }[] = [];
+  // Stable: of events that start at the same time the first in the file is around the others, as for Perfetto.
+  for (const { name, pid, tid, ts, dur } of complete.toSorted((a, b) => a.ts - b.ts)) {
+    expect(name).toMatch(/./);
+    expect([pid, tid]).toEqual([1, 1]);
+    const [start, length] = [ts, dur].map((time) => Math.round(1000 * time));
+    expect([start, length].map((time) => time / 1000)).toEqual([ts, dur]);
+    expect(Math.min(start, length)).toBeGreaterThanOrEqual(0);
+    while (open.length > 0 && open[open.length - 1].end <= start) open.pop();
+    for (const around of open) expect(start + length).toBeLessThanOrEqual(around.end);
+    open.push({ name, end: start + length });
+    expect(open.length).toBeLessThanOrEqual(2);
+  }
+});

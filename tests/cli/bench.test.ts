@@ -134,3 +134,17 @@ test('peak: the fastest product of what the engine computes with', () => {
   expect(status).toBe(0);
   expect(stdout).toMatch(/^\d+\.\d GFLOP\/s: float32 matMul of 512x512, wasm/);
 });
+
+test('leak: what is held after every hundredth step, with the engine that was asked for', () => {
+  const options = ['--model', 'resnet8', '--width', '0.125', '--batch', '4', '--steps', '200'];
+  const { status, stdout } = bench('leak', ...options, '--engine', 'tfjs', '--json');
+  expect(status).toBe(0);
+  const { steps, batch, engine, samples, residentBytesPerStep, flat } = JSON.parse(stdout);
+  expect({ steps, batch, flat }).toEqual({ steps: 200, batch: 4, flat: true });
+  expect(engine).toMatch(/wasm/);
+  expect(samples.map(({ step }: { step: number }) => step)).toEqual([0, 100, 200]);
+  expect(samples[0]).toMatchObject({ tensors: 0, tensorBytes: 0 });
+  expect(samples[0].heapBytes).toBeGreaterThan(0);
+  const [first, , last] = samples.map(({ residentBytes }: { residentBytes: number }) => residentBytes);
+  expect(residentBytesPerStep).toBeCloseTo((last - first) / 200, 6);
+});

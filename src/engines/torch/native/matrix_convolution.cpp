@@ -147,24 +147,26 @@ void matrixWeightGradient(const Step& step, const at::Tensor& x, const at::Tenso
   const Convolution convolution(step, x.sizes());
   const auto outputs = convolution.outputs;
   const auto depth = convolution.depth;
-  // Rows are copied even where they could be read in place: apart by a power of two, they would evict each other.
   const auto block = std::min(convolution.rows, BLOCK * at::get_num_threads());
   const auto inputRow = depth + GAP;
-  const auto outputRow = outputs + GAP;
   const auto inputs = numbers(block * inputRow + kernel.panel);
-  const auto gradients = numbers(block * outputRow);
+  auto* const windows = inputs.data_ptr<float>();
+  // Wide rows are copied even where they could be read in place: apart by a power of two, they would evict each other.
+  const bool copied = outputs >= 4 * GAP;
+  const auto outputRow = outputs + (copied ? GAP : 0);
+  const auto gradients = numbers(copied ? block * outputRow : 0);
   for (int64_t row = 0; row < convolution.rows; row += block) {
     const auto size = std::min(block, convolution.rows - row);
+    const auto* const from = floats(dy) + row * outputs;
+    auto* const copy = gradients.data_ptr<float>();
     at::parallel_for(0, size, 1, [&](int64_t begin, int64_t end) {
-      kernel.gather(convolution.windows, floats(x), row + begin, end - begin,
-                    inputs.data_ptr<float>() + begin * inputRow, inputRow);
-      for (auto i = begin; i < end; i++) {
-        std::copy_n(floats(dy) + (row + i) * outputs, outputs, gradients.data_ptr<float>() + i * outputRow);
-      }
+      kernel.gather(convolution.windows, floats(x), row + begin, end - begin, windows + begin * inputRow, inputRow);
+      if (!copied) return;
+      for (auto i = begin; i < end; i++) std::copy_n(from + i * outputs, outputs, copy + i * outputRow);
     });
     // Each filter is one thread's.
     shareBlocks(outputs, FILTERS, [&](int64_t first, int64_t count) {
-      kernel.multiplyTransposed(count, size, depth, floats(gradients) + first, outputRow, floats(inputs), inputRow, true,
+      kernel.multiplyTransposed(count, size, depth, (copied ? copy : from) + first, outputRow, windows, inputRow, true,
                                 gradient.data_ptr<float>() + step.weight->offset + first * depth, depth);
     });
   }

@@ -15,8 +15,8 @@ namespace {
 constexpr int64_t WORKING_SET = 2 << 20;
 /** So many tiles at least: each filter value that is loaded serves that many. */
 constexpr int64_t FEWEST_TILES = 96;
-/** Keeps rows of a power of two from falling into the same sets of the cache. */
-constexpr int64_t GAP = 16;
+/** Numbers of a cache line. */
+constexpr int64_t LINE = 16;
 
 const float* floats(const at::Tensor& tensor) { return tensor.data_ptr<float>(); }
 
@@ -47,21 +47,26 @@ struct Tiling {
   }
 };
 
-/** Memory for the transformed tiles of a block. */
+/**
+ * Memory for the transformed tiles of a block. A transform touches a line of every position: an odd number of lines apart,
+ * these fall into different sets of the cache. A product touches several rows: those of a power of two need a gap for it,
+ * unless they are so short that a gap would be a large part of them.
+ */
 class TileBuffer {
  public:
   TileBuffer(const Tiling& tiling, int64_t channels)
-      : values_(at::empty({tiling.positions * tiling.block * (channels + GAP)}, at::kFloat)),
-        tiles_{values_.data_ptr<float>(), tiling.block * (channels + GAP), channels + GAP} {}
+      : row_(channels % (4 * LINE) == 0 ? channels + LINE : channels),
+        position_((tiling.block * row_ / LINE | 1) * LINE),
+        values_(at::empty({tiling.positions * position_}, at::kFloat)) {}
 
-  const WinogradTiles& all() const { return tiles_; }
-  WinogradTiles from(int64_t row) const { return {tiles_.values + row * tiles_.row, tiles_.position, tiles_.row}; }
-  float* position(int64_t p) const { return tiles_.values + p * tiles_.position; }
-  int64_t row() const { return tiles_.row; }
+  WinogradTiles from(int64_t row) const { return {position(0) + row * row_, position_, row_}; }
+  float* position(int64_t p) const { return values_.data_ptr<float>() + p * position_; }
+  int64_t row() const { return row_; }
 
  private:
+  int64_t row_;
+  int64_t position_;
   at::Tensor values_;
-  WinogradTiles tiles_;
 };
 
 /** A map's shape, with its outside. */

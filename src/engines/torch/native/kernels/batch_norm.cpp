@@ -6,6 +6,13 @@ namespace GRADAMP_ISA {
 
 namespace {
 
+/** Before a loop: its iterations do not touch each other's numbers, though pointers may be the same. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /** Rows whose sums are kept in float32, and channels that fit a few registers' worth of the cache. */
 constexpr int64_t BLOCK_ROWS = 64;
 constexpr int64_t BLOCK_CHANNELS = 256;
@@ -123,7 +130,7 @@ void inputGradientAs(const Affine& affine, int64_t rows, const float* x, const f
     const float* gradient = dy + row * channels;
     float* out = dx + row * channels;
     // dx may be dy: no pointer here is __restrict, but each element is read before it is written.
-#pragma GCC ivdep
+    INDEPENDENT
     for (int64_t k = 0; k < channels; k++) {
       const float g = passed<MASK>(gradient[k], in[k], 0, affine.scale[k], affine.offset[k]);
       out[k] = a[k] * g + b[k] * (in[k] - mean[k]) + c[k];

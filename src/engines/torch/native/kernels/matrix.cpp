@@ -121,45 +121,78 @@ void packRows(int64_t depth, int64_t columns, const float* w, int64_t first, int
   }
 }
 
-/** Calls body(row of the window's first pixel, that pixel's column, row) for each output position. */
+/** A row of a window: so many numbers outside the map before it, inside the map, and outside again behind it. */
+struct Run {
+  int64_t before;
+  int64_t inside;
+  int64_t behind;
+  /** Where those inside begin; neighbours in a map's row are neighbours in memory. */
+  int64_t start;
+};
+
+/** Calls body(run, place) for each row of each window; `place` is where it belongs in rows that lie `stride` apart. */
 template <typename Body>
-inline void forWindows(const Windows& windows, int64_t first, int64_t count, Body body) {
-  const auto each = windows.outputHeight * windows.outputWidth;
+inline void forRuns(const Windows& windows, int64_t first, int64_t count, int64_t stride, Body body) {
+  const auto kernel = windows.kernel;
+  const auto channels = windows.channels;
+  const auto within = [&](int64_t value) { return value < 0 ? 0 : value < kernel ? value : kernel; };
+  auto column = first % windows.outputWidth;
+  auto line = first / windows.outputWidth % windows.outputHeight;
+  auto sample = first / windows.outputWidth / windows.outputHeight;
   for (int64_t row = 0; row < count; row++) {
-    const auto position = (first + row) % each;
-    const auto sample = (first + row) / each * windows.height * windows.width * windows.channels;
-    body(row, sample, position / windows.outputWidth * windows.stride - windows.padding,
-         position % windows.outputWidth * windows.stride - windows.padding);
+    const auto top = line * windows.stride - windows.padding;
+    const auto left = column * windows.stride - windows.padding;
+    const auto before = within(-left);
+    const auto end = within(windows.width - left);
+    for (int64_t i = 0; i < kernel; i++) {
+      const auto y = top + i;
+      const auto place = row * stride + i * kernel * channels;
+      if (y < 0 || y >= windows.height || end <= before) {
+        body(Run{kernel * channels, 0, 0, 0}, place);
+      } else {
+        const auto start = ((sample * windows.height + y) * windows.width + left + before) * channels;
+        body(Run{before * channels, (end - before) * channels, (kernel - end) * channels, start}, place);
+      }
+    }
+    // Without divisions, which would cost as much as copying a short row.
+    if (++column < windows.outputWidth) continue;
+    column = 0;
+    if (++line < windows.outputHeight) continue;
+    line = 0;
+    sample++;
   }
 }
 
+inline void copy(const float* __restrict from, int64_t count, float* __restrict to) {
+  if (count < LANES) {
+    for (int64_t i = 0; i < count; i++) to[i] = from[i];
+    return;
+  }
+  for (int64_t i = 0; i + LANES < count; i += LANES) store(to + i, load(from + i));
+  // Some numbers a second time, in place of one by one.
+  store(to + count - LANES, load(from + count - LANES));
+}
+
+inline void clear(float* to, int64_t count) {
+  for (int64_t i = 0; i < count; i++) to[i] = 0;
+}
+
 void gather(const Windows& windows, const float* x, int64_t first, int64_t count, float* rows, int64_t stride) {
-  const auto channels = windows.channels;
-  const auto taps = windows.kernel * windows.kernel;
-  forWindows(windows, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
-    float* to = rows + row * stride;
-    for (int64_t tap = 0; tap < taps; tap++) {
-      const auto y = top + tap / windows.kernel;
-      const auto column = left + tap % windows.kernel;
-      const bool inside = y >= 0 && y < windows.height && column >= 0 && column < windows.width;
-      const float* from = x + sample + (y * windows.width + column) * channels;
-      for (int64_t c = 0; c < channels; c++) *to++ = inside ? from[c] : 0;
-    }
+  forRuns(windows, first, count, stride, [&](const Run& run, int64_t place) {
+    float* to = rows + place;
+    if (run.before > 0) clear(to, run.before);
+    copy(x + run.start, run.inside, to + run.before);
+    if (run.behind > 0) clear(to + run.before + run.inside, run.behind);
   });
 }
 
 void scatter(const Windows& windows, const float* rows, int64_t stride, int64_t first, int64_t count, float* x) {
-  const auto channels = windows.channels;
-  const auto taps = windows.kernel * windows.kernel;
-  forWindows(windows, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
-    for (int64_t tap = 0; tap < taps; tap++) {
-      const auto y = top + tap / windows.kernel;
-      const auto column = left + tap % windows.kernel;
-      if (y < 0 || y >= windows.height || column < 0 || column >= windows.width) continue;
-      const float* __restrict from = rows + row * stride + tap * channels;
-      float* __restrict to = x + sample + (y * windows.width + column) * channels;
-      for (int64_t c = 0; c < channels; c++) to[c] += from[c];
-    }
+  forRuns(windows, first, count, stride, [&](const Run& run, int64_t place) {
+    const float* __restrict from = rows + place + run.before;
+    float* __restrict to = x + run.start;
+    int64_t i = 0;
+    for (; i + LANES <= run.inside; i += LANES) store(to + i, load(to + i) + load(from + i));
+    for (; i < run.inside; i++) to[i] += from[i];
   });
 }
 

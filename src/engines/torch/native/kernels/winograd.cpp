@@ -103,31 +103,53 @@ struct Transform<4> {
   }
 };
 
-/** OUT x OUT values from IN x IN: `transform` down the columns, then along the rows. */
-template <int IN, int OUT, typename F>
-inline void both(F transform, const Vec (&in)[IN][IN], Vec (&out)[OUT][OUT]) {
+/** OUT x OUT values, stored by `to(i, j, value)`, from IN x IN that `from(i, j)` loads: down the columns, then along the rows. */
+template <int IN, int OUT, typename F, typename From, typename To>
+inline void both(F transform, From from, To to) {
   Vec half[OUT][IN];
+#pragma GCC unroll 8
   for (int j = 0; j < IN; j++) {
     Vec column[IN];
     Vec result[OUT];
-    for (int i = 0; i < IN; i++) column[i] = in[i][j];
+#pragma GCC unroll 8
+    for (int i = 0; i < IN; i++) column[i] = from(i, j);
     transform(column, result);
+#pragma GCC unroll 8
     for (int i = 0; i < OUT; i++) half[i][j] = result[i];
   }
-  for (int i = 0; i < OUT; i++) transform(half[i], out[i]);
+#pragma GCC unroll 8
+  for (int i = 0; i < OUT; i++) {
+    Vec result[OUT];
+    transform(half[i], result);
+#pragma GCC unroll 8
+    for (int j = 0; j < OUT; j++) to(i, j, result[j]);
+  }
 }
 
-/** Pointers to the S x S places of a tile that starts at (top, left); those outside the map point to `outside`. */
-template <int S, typename T>
-inline void places(const WinogradMap& map, T* sample, int64_t top, int64_t left, T* outside, T* (&at)[S][S]) {
+/**
+ * Calls body(at), where at(i, j) points to a place of the S x S that start at (top, left), or to `outside` where it lies
+ * outside the map.
+ */
+template <int S, typename T, typename Body>
+inline void withPlaces(const WinogradMap& map, T* sample, int64_t top, int64_t left, T* outside, Body body) {
+  const auto channels = map.channels;
+  T* origin = sample + (top * map.width + left) * channels;
+  const auto width = map.width * channels;
+  // Most tiles of a large map: no need to look at every place.
+  if (top >= 0 && left >= 0 && top + S <= map.height && left + S <= map.width) {
+    body([=](int64_t i, int64_t j) { return origin + i * width + j * channels; });
+    return;
+  }
+  T* at[S][S];
   for (int i = 0; i < S; i++) {
     for (int j = 0; j < S; j++) {
       const auto y = top + i;
       const auto x = left + j;
       const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
-      at[i][j] = inside ? sample + (y * map.width + x) * map.channels : outside;
+      at[i][j] = inside ? origin + i * width + j * channels : outside;
     }
   }
+  body([&](int64_t i, int64_t j) { return at[i][j]; });
 }
 
 /** Calls body(row, start of the tile's sample, top, left) for each tile, by the place of its outputs. */
@@ -146,18 +168,14 @@ template <int M>
 void inputTransformAs(const WinogradMap& map, const float* x, int64_t first, int64_t count, const WinogradTiles& tiles) {
   constexpr int T = M + 2;
   forTiles<M>(map, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
-    const float* from[T][T];
-    places<T>(map, x + sample, top - 1, left - 1, map.zeros, from);
     float* to = tiles.values + row * tiles.row;
-    for (int64_t c = 0; c < map.channels; c += LANES) {
-      Vec d[T][T];
-      Vec t[T][T];
-      for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++) d[i][j] = load(from[i][j] + c);
-      both(Transform<M>::input, d, t);
-      for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++) store(to + (i * T + j) * tiles.position + c, t[i][j]);
-    }
+    withPlaces<T>(map, x + sample, top - 1, left - 1, map.zeros, [&](auto at) {
+      for (int64_t c = 0; c < map.channels; c += LANES) {
+        both<T, T>(
+            Transform<M>::input, [&](int i, int j) { return load(at(i, j) + c); },
+            [&](int i, int j, Vec value) { store(to + (i * T + j) * tiles.position + c, value); });
+      }
+    });
   });
 }
 
@@ -166,19 +184,15 @@ void outputTransformAs(const WinogradMap& map, const WinogradTiles& tiles, int64
                        const float* bias, float* y) {
   constexpr int T = M + 2;
   forTiles<M>(map, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
-    float* to[M][M];
-    places<M>(map, y + sample, top, left, map.sink, to);
     const float* from = tiles.values + row * tiles.row;
-    for (int64_t c = 0; c < map.channels; c += LANES) {
-      Vec t[T][T];
-      Vec out[M][M];
-      for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++) t[i][j] = load(from + (i * T + j) * tiles.position + c);
-      both(Transform<M>::output, t, out);
-      const Vec shift = bias ? load(bias + c) : Vec{};
-      for (int i = 0; i < M; i++)
-        for (int j = 0; j < M; j++) store(to[i][j] + c, out[i][j] + shift);
-    }
+    withPlaces<M>(map, y + sample, top, left, map.sink, [&](auto at) {
+      for (int64_t c = 0; c < map.channels; c += LANES) {
+        const Vec shift = bias ? load(bias + c) : Vec{};
+        both<T, M>(
+            Transform<M>::output, [&](int i, int j) { return load(from + (i * T + j) * tiles.position + c); },
+            [&](int i, int j, Vec value) { store(at(i, j) + c, value + shift); });
+      }
+    });
   });
 }
 
@@ -187,18 +201,14 @@ void outputGradientTransformAs(const WinogradMap& map, const float* dy, int64_t 
                                const WinogradTiles& tiles) {
   constexpr int T = M + 2;
   forTiles<M>(map, first, count, [&](int64_t row, int64_t sample, int64_t top, int64_t left) {
-    const float* from[M][M];
-    places<M>(map, dy + sample, top, left, map.zeros, from);
     float* to = tiles.values + row * tiles.row;
-    for (int64_t c = 0; c < map.channels; c += LANES) {
-      Vec d[M][M];
-      Vec t[T][T];
-      for (int i = 0; i < M; i++)
-        for (int j = 0; j < M; j++) d[i][j] = load(from[i][j] + c);
-      both(Transform<M>::outputGradient, d, t);
-      for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++) store(to + (i * T + j) * tiles.position + c, t[i][j]);
-    }
+    withPlaces<M>(map, dy + sample, top, left, map.zeros, [&](auto at) {
+      for (int64_t c = 0; c < map.channels; c += LANES) {
+        both<M, T>(
+            Transform<M>::outputGradient, [&](int i, int j) { return load(at(i, j) + c); },
+            [&](int i, int j, Vec value) { store(to + (i * T + j) * tiles.position + c, value); });
+      }
+    });
   });
 }
 
@@ -214,17 +224,13 @@ void filterTransformAs(bool forward, int64_t outputs, int64_t inputs, const floa
     for (int64_t k = 0; k < depth; k++) {
       float* to = transformed + (panel * depth + k) * COLUMNS;
       for (int half = 0; half < COLUMNS; half += LANES) {
-        Vec g[3][3];
-        Vec u[T][T];
-        for (int i = 0; i < 3; i++) {
-          for (int j = 0; j < 3; j++) {
-            g[i][j] = forward ? load(scratch + ((i * 3 + j) * inputs + k) * COLUMNS + half)
-                              : load(w + (k * 9 + 8 - (i * 3 + j)) * inputs + panel * COLUMNS + half);
-          }
-        }
-        both(Transform<M>::filter, g, u);
-        for (int i = 0; i < T; i++)
-          for (int j = 0; j < T; j++) store(to + (i * T + j) * depth * columns + half, u[i][j]);
+        both<3, T>(
+            Transform<M>::filter,
+            [&](int i, int j) {
+              return forward ? load(scratch + ((i * 3 + j) * inputs + k) * COLUMNS + half)
+                             : load(w + (k * 9 + 8 - (i * 3 + j)) * inputs + panel * COLUMNS + half);
+            },
+            [&](int i, int j, Vec value) { store(to + (i * T + j) * depth * columns + half, value); });
       }
     }
   }
@@ -235,17 +241,13 @@ void filterGradientTransformAs(int64_t outputs, int64_t inputs, const float* u, 
   constexpr int T = M + 2;
   for (int64_t o = first; o < last; o++) {
     for (int64_t c = 0; c < inputs; c += LANES) {
-      Vec t[T][T];
-      Vec g[3][3];
-      for (int i = 0; i < T; i++)
-        for (int j = 0; j < T; j++) t[i][j] = load(u + ((i * T + j) * outputs + o) * inputs + c);
-      both(Transform<M>::filterGradient, t, g);
-      for (int i = 0; i < 3; i++) {
-        for (int j = 0; j < 3; j++) {
-          float* to = dw + (o * 9 + i * 3 + j) * inputs + c;
-          store(to, load(to) + g[i][j]);
-        }
-      }
+      both<T, 3>(
+          Transform<M>::filterGradient,
+          [&](int i, int j) { return load(u + ((i * T + j) * outputs + o) * inputs + c); },
+          [&](int i, int j, Vec value) {
+            float* to = dw + (o * 9 + i * 3 + j) * inputs + c;
+            store(to, load(to) + value);
+          });
     }
   }
 }
