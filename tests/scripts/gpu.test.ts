@@ -129,11 +129,11 @@ test('a stage that fails does not stop the others, has no result, and makes the 
   const { status, stdout } = gpu('parity analysis');
   expect(status).toBe(1);
   expect(stdout).toContain('  no GPU\n');
-  expect(stdout).toMatch(/\nparity +\d+ s {2}FAILED: exit code 1; see .*parity\.log\n/);
+  expect(stdout).toMatch(/\nparity +\d+ s {2}FAILED: exit code 3; see .*parity\.log\n/);
   expect(stdout).toMatch(/\nanalysis +\d+ s {2}done\n/);
   expect(results('.json')).toEqual(['analysis-resnet18.json', 'analysis.json', 'failed-parity.json']);
   const failure = JSON.parse(readFileSync(at('results', 'failed-parity.json'), 'utf8'));
-  expect(failure).toMatchObject({ stage: 'parity', reason: 'exit code 1' });
+  expect(failure).toMatchObject({ stage: 'parity', reason: 'exit code 3' });
   program('bin/gradamp', 'echo "{}"');
   expect(gpu('parity').status).toBe(0);
   expect(existsSync(at('results', 'failed-parity.json'))).toBe(false);
