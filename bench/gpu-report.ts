@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type GpuResults, gpuMarkdown, provenanceOf } from './gpu-table.ts';
+import { type GpuResults, gpuMarkdown, provenanceOf, type TestsReport, testResultsOf } from './gpu-table.ts';
 import { deviceSlug } from './results.ts';
 
 const [folder] = process.argv.slice(2);
@@ -15,7 +15,7 @@ function read<Result>(pattern: RegExp): readonly Result[] {
     .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')));
 }
 
-const [tests] = read<{ numPassedTests: number; numPendingTests: number }>(/^tests-report\.json$/);
+const [tests] = read<TestsReport>(/^tests-report\.json$/);
 const results: GpuResults = {
   peers: read(/^peers-.*\.json$/),
   peaks: read(/^peak-.*\.json$/),
@@ -23,7 +23,8 @@ const results: GpuResults = {
   parity: read<NonNullable<GpuResults['parity']>>(/^parity-report\.json$/)[0],
   analysis: read<NonNullable<GpuResults['analysis']>>(/^analysis-.*\.json$/)[0],
   run: read<NonNullable<GpuResults['run']>>(/^run-summary\.json$/)[0],
-  ...(tests && { tests: { passed: tests.numPassedTests, skipped: tests.numPendingTests } }),
+  ...(tests && { tests: testResultsOf(tests) }),
+  failures: read(/^failed-.*\.json$/),
 };
 const provenance = provenanceOf(results);
 if (!provenance) throw new Error(`${folder}: expected results of bench/gpu.sh, found none`);

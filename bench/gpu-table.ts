@@ -1,5 +1,6 @@
 // What bench/gpu.sh measured, as one document: JSON with every figure, and Markdown for people.
 
+import { basename } from 'node:path';
 import { formatBytes, formatPercent, formatRate } from '../src/cli/format.ts';
 import type { Precision } from '../src/config/schema.ts';
 import type { RunSummary } from '../src/training/metrics.ts';
@@ -20,7 +21,43 @@ export interface GpuResults {
   readonly parity?: ParityResult & Provenance;
   readonly analysis?: AnalysisResult & Provenance;
   readonly run?: RunSummary;
-  readonly tests?: { readonly passed: number; readonly skipped: number };
+  readonly tests?: TestResults;
+  /** Of stages that were not gone through to their end. */
+  readonly failures?: readonly StageFailure[];
+}
+
+export interface TestResults {
+  readonly passed: number;
+  readonly skipped: number;
+  /** By name; of a file that did not load, the file's. */
+  readonly failed: readonly string[];
+}
+
+/** As bench/gpu.sh writes it. */
+export interface StageFailure {
+  readonly stage: string;
+  readonly seconds: number;
+  /** `exit code 1` */
+  readonly reason: string;
+}
+
+/** What is read of the JSON reporter of vitest. */
+export interface TestsReport {
+  readonly numPassedTests: number;
+  readonly numPendingTests: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+  }[];
+}
+
+export function testResultsOf({ numPassedTests, numPendingTests, testResults }: TestsReport): TestResults {
+  const failed = testResults.flatMap(({ name, status, assertionResults }) => {
+    const names = assertionResults.flatMap((test) => (test.status === 'failed' ? [test.fullName] : []));
+    return status === 'failed' && names.length === 0 ? [basename(name)] : names;
+  });
+  return { passed: numPassedTests, skipped: numPendingTests, failed };
 }
 
 /** Of all parts; undefined where nothing was measured. */
@@ -42,15 +79,23 @@ export function gpuMarkdown(results: GpuResults, where: Provenance): string {
   return [
     `# ${place}, ${date}`,
     `gradamp ${versions.gradamp}${commit}, Node ${versions.node}, ${machine.processor}, ${machine.cores} cores.`,
+    ...failuresSection(results),
     ...[peersSection(results), manySection(results), paritySection(results), restSection(results)].flat(),
   ]
     .map((part) => `${part}\n`)
     .join('\n');
 }
 
+function failuresSection({ failures = [] }: GpuResults): readonly string[] {
+  if (failures.length === 0) return [];
+  const lines = failures.map(({ stage, seconds, reason }) => `- ${stage}: ${reason}, after ${seconds} s.`);
+  return ['## Stages that FAILED', lines.join('\n')];
+}
+
 const COMPARED: readonly (readonly [Peer, string])[] = [
   ['torch-channels-last', 'eager'],
-  ['torch-compile', 'torch.compile'],
+  ['torch-compile', 'torch.compile, default mode'],
+  ['torch-compile-graph', 'torch.compile, reduce-overhead'],
   ['torch-cuda-graph', 'CUDA graph'],
 ];
 
@@ -90,6 +135,9 @@ function peersSection({ peers, peaks }: GpuResults): readonly string[] {
     '## Training step beside PyTorch',
     `Batch assembly, forward, backward and update; torch ${python?.torch ?? '?'}, channels_last; medians of n = ${peers[0].n} ` +
       'alternating pairs, the ratio that of the times within pairs. Device memory is what the allocators reserved at most.',
+    'On both sides a batch is assembled inside the clock. Ours is part of the CUDA graph that is a step, where a step is one; ' +
+      "PyTorch's is launched operation by operation before its graph is replayed (CUDA graph: forward, loss, backward and update; " +
+      "torch.compile, reduce-overhead: the model's passes; its default mode has no graph).",
     table(columns, rows),
     ...(peaks.length > 0
       ? [peaks.map(({ gflops, source }) => `Peak: ${gflops.toFixed(0)} GFLOP/s, ${source}.`).join('\n')]
@@ -99,7 +147,8 @@ function peersSection({ peers, peaks }: GpuResults): readonly string[] {
 }
 
 function comparisonCells(row: PeerRow | undefined): readonly string[] {
-  if (!row || 'unavailable' in row) return ['-', '-'];
+  if (!row) return ['-', '-'];
+  if ('unavailable' in row) return [row.outOfMemory ? 'out of memory' : 'failed', '-'];
   return [formatRate(row.theirs.imagesPerSecond), `${row.ratio.median.toFixed(2)} x`];
 }
 
@@ -124,21 +173,33 @@ function manySection({ many }: GpuResults): readonly string[] {
 
 function paritySection({ parity }: GpuResults): readonly string[] {
   if (!parity) return [];
-  const rows = parity.rows.map(({ model, precision, ours, theirs, limit, fine }) => [
+  const rows = parity.rows.map(({ model, precision, ours, theirs, limit, fine, whole }) => [
     ...[model, precision],
     ...[ours, theirs, limit].map((error) => error.toExponential(1)),
     fine ? 'yes' : 'NO',
+    ...[whole.ours, whole.theirs].map((error) => error.toExponential(1)),
   ]);
   return [
     '## Gradients',
-    'Relative L2 distance from PyTorch in float64, of narrow models, batch 8.',
-    table(['model', 'precision', 'gradamp', 'PyTorch', 'allowed', 'fine'], rows),
+    `Relative L2 distance from PyTorch in float64, of narrow models, batch ${parity.batch}: in float32 of the whole gradient, in ` +
+      "another precision of the last layer's, which depends on the whole forward pass and the loss. There the whole " +
+      "gradient's is for information: rounding decides too many ReLUs, PyTorch's too.",
+    table(
+      ['model', 'precision', 'gradamp', 'PyTorch', 'allowed', 'fine', 'whole, gradamp', 'whole, PyTorch'],
+      rows,
+    ),
   ];
 }
 
 function restSection({ analysis, run, tests }: GpuResults): readonly string[] {
   const lines: string[] = [];
-  if (tests) lines.push(`- Tests: ${tests.passed} passed, ${tests.skipped} skipped.`);
+  if (tests) {
+    const { passed, failed, skipped } = tests;
+    lines.push(
+      `- Tests: ${passed} passed, ${failed.length} failed, ${skipped} skipped.`,
+      ...failed.map((name) => `  - FAILED: ${name}`),
+    );
+  }
   if (analysis) {
     const { model, batch, precision, ratio, n } = analysis;
     lines.push(

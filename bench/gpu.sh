@@ -125,9 +125,13 @@ stage_tests() {
   ' "$report"
 }
 
+# Its JSON is printed in full before it fails over a gradient that is not fine, and is what says which.
 stage_parity() {
-  keep "$OUT/parity-report.json" gradamp bench parity --device cuda --engine torch --python python3 \
-    --models resnet8,resnet18,resnet50 --precisions float32,tf32,bfloat16 --json
+  local file=$OUT/parity-report.json code=0
+  gradamp bench parity --device cuda --engine torch --python python3 \
+    --models resnet8,resnet18,resnet50,resnet101 --precisions float32,tf32,bfloat16 --json >"$file.part" || code=$?
+  if [[ -s $file.part ]]; then mv "$file.part" "$file"; else rm -f "$file.part"; fi
+  return "$code"
 }
 
 stage_peak() {
@@ -148,7 +152,7 @@ bench_model() {
       local file=$OUT/peers-$model-$batch-$precision.json
       [[ -s $file ]] && continue
       local peers=torch-channels-last,torch-cuda-graph
-      [[ $batch == 512 && $precision == bfloat16 ]] && peers+=,torch-compile
+      [[ $batch == 512 && $precision == bfloat16 ]] && peers+=,torch-compile,torch-compile-graph
       keep "$file" gradamp bench peers --model "$model" --batch "$batch" --precision "$precision" --device cuda \
         --engine torch --peers "$peers" --pairs "$PAIRS" --python python3 --json || failed=1
     done
@@ -251,7 +255,7 @@ trap '[[ $child ]] && kill "$child" 2>/dev/null; exit 130' INT TERM
 for stage in "${wanted[@]}"; do
   if [[ $again ]]; then
     # shellcheck disable=SC2046
-    rm -f "$OUT/$stage.json" $(results_of "$stage")
+    rm -f "$OUT/$stage.json" "$OUT/failed-$stage.json" $(results_of "$stage")
   elif [[ -e $OUT/$stage.json ]]; then
     lines+=("$(printf '%-16s %7s  %s' "$stage" '' 'skipped: it has a result')")
     continue
@@ -266,11 +270,14 @@ for stage in "${wanted[@]}"; do
   seconds=$((SECONDS - began))
   if ((code == 0)); then
     printf '{"stage":"%s","seconds":%d,"date":"%s"}\n' "$stage" "$seconds" "$(date -u +%F)" >"$OUT/$stage.json"
+    rm -f "$OUT/failed-$stage.json"
     outcome=done
   else
     ((failures++))
-    ((code == 124 || code == 137)) && outcome="FAILED: over $STAGE_SECONDS s" || outcome="FAILED, exit code $code"
-    outcome+="; see $OUT/$stage.log"
+    ((code == 124 || code == 137)) && reason="over $STAGE_SECONDS s" || reason="exit code $code"
+    # For the table, until it is done.
+    printf '{"stage":"%s","seconds":%d,"reason":"%s"}\n' "$stage" "$seconds" "$reason" >"$OUT/failed-$stage.json"
+    outcome="FAILED: $reason; see $OUT/$stage.log"
     tail -n 3 "$OUT/$stage.log" | sed 's/^/  /'
   fi
   lines+=("$(printf '%-16s %5d s  %s' "$stage" "$seconds" "$outcome")")

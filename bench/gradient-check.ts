@@ -7,13 +7,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Config, Precision } from '../src/config/schema.ts';
+import type { Graph } from '../src/models/graph.ts';
 import { buildModel } from '../src/models/index.ts';
 import { initialParameters } from '../src/models/initialise.ts';
 import { graphOf } from './measured.ts';
 import { type Command, nodeCommand, SubjectError } from './subject.ts';
 import { CLASSES, noiseSplit } from './synthetic-data.ts';
 
-const BATCH = 8;
+/** With fewer, batch norm makes a deep network's last layer so sensitive that bfloat16 moves its gradient by half. */
+export const BATCH = 32;
 /** Of the narrowest convolution: fewer crash torch 1.13 (double free in a 1x1 convolution of stride 2, channels_last). */
 const CHANNELS = 8;
 /**
@@ -22,13 +24,16 @@ const CHANNELS = 8;
  */
 const LARGEST_DIFFERENCE = 0.1;
 /**
- * Distance from float64 that is fine in any case: that of a few ReLUs that rounding decided, 1e-6 or 5e-2 as it happens.
- * What is further away, as the gradient of every network is in bfloat16 (PyTorch's on a CPU by 0.1 for resnet8, 0.3 for
- * resnet18 and more than 1 for resnet50), is compared with the peer's.
+ * Distance from float64 that is fine in any case. In float32, of the whole gradient: that of a few ReLUs that rounding
+ * decided, 1e-6 or 5e-2 as it happens. In a reduced precision, of the last layer: PyTorch's in bfloat16 on a CPU is off by
+ * 6e-3 for resnet8, 2e-2 for resnet18, 0.13 for resnet50 and 0.25 for resnet101 (torch 2.11), while as a whole it is off by
+ * 0.1, 0.3, 1.2 and 1.3.
  */
-const ALWAYS_FINE: Readonly<Record<Precision, number>> = { float32: 5e-2, tf32: 5e-2, bfloat16: 1e-1 };
+const ALWAYS_FINE: Readonly<Record<Precision, number>> = { float32: 5e-2, tf32: 1e-2, bfloat16: 5e-2 };
 /** Two ways to round are as far from float64 as each other, give or take what chance decides. */
 const LARGEST_ERROR_RATIO = 2;
+/** However far the peer's is: zeros are off by 1, another order of the same values by 1.4, the other sign by 2. */
+const LARGEST_ERROR = 0.5;
 
 /** `float64` is a peer's alone, on its CPU. */
 export type GradientPrecision = Precision | 'float64';
@@ -51,8 +56,28 @@ export interface GradientSetup {
 export interface GradientAgreement {
   /** Of ours and theirs, both in float32. */
   readonly difference: number;
-  /** In the precision that is measured, of each from float64; null where that is float32. */
-  readonly errors: { readonly ours: number; readonly theirs: number } | null;
+  /** In the precision that is measured; null where that is float32. */
+  readonly errors: GradientErrors | null;
+}
+
+interface Errors {
+  readonly ours: number;
+  readonly theirs: number;
+}
+
+/**
+ * Distances from float64: in float32 of the whole gradient. In a reduced precision of the last layer's, which depends on
+ * the whole forward pass and the loss: further back, rounding decides so many ReLUs that nothing could be told from them.
+ */
+export interface GradientErrors extends Errors {
+  /** Of the whole gradient in any precision; for information where it is a reduced one. */
+  readonly whole: Errors;
+}
+
+/** Where parameters lie in the flat vector. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** The gradients of one side, by precision. */
@@ -75,7 +100,7 @@ export async function checkGradient(
     ours: own,
     theirs: reduced ? [...own, 'float64'] : own,
   });
-  const { width, ours, other } = gradients;
+  const { width, ours, other, lastLayer } = gradients;
   const difference = relativeDifference(ours.get('float32')!, other.get('float32')!);
   // Nobody else adds up in our order.
   if (difference === 0) throw new Error('expected two gradients, got one that was compared with itself');
@@ -86,11 +111,11 @@ export async function checkGradient(
     );
   }
   if (!reduced) return { difference, errors: null };
-  const errors = errorsOf(precision, ours, other);
+  const errors = errorsOf(precision, ours, other, lastLayer);
   if (!isFine(precision, errors)) {
     throw new Error(
-      `expected a ${precision} gradient no further from float64 than ${largestError(precision, errors).toExponential(1)}, ` +
-        `got ${errors.ours.toExponential(1)}: no comparison`,
+      `expected a ${precision} gradient of the last layer no further from float64 than ` +
+        `${largestError(precision, errors).toExponential(1)}, got ${errors.ours.toExponential(1)}: no comparison`,
     );
   }
   return { difference, errors };
@@ -101,18 +126,22 @@ export function errorsOf(
   precision: Precision,
   ours: Gradients,
   theirs: Gradients,
-): { ours: number; theirs: number } {
+  lastLayer: Range,
+): GradientErrors {
   const reference = theirs.get('float64')!;
-  return {
-    ours: relativeDifference(ours.get(precision)!, reference),
-    theirs: relativeDifference(theirs.get(precision)!, reference),
+  const errorsIn = ({ start, end }: Range): Errors => {
+    const error = (gradients: Gradients) =>
+      relativeDifference(gradients.get(precision)!.subarray(start, end), reference.subarray(start, end));
+    return { ours: error(ours), theirs: error(theirs) };
   };
+  const whole = errorsIn({ start: 0, end: reference.length });
+  return { ...(precision === 'float32' ? whole : errorsIn(lastLayer)), whole };
 }
 
-export const largestError = (precision: Precision, { theirs }: { theirs: number }): number =>
-  Math.max(ALWAYS_FINE[precision], LARGEST_ERROR_RATIO * theirs);
+export const largestError = (precision: Precision, { theirs }: Errors): number =>
+  Math.min(LARGEST_ERROR, Math.max(ALWAYS_FINE[precision], LARGEST_ERROR_RATIO * theirs));
 
-export const isFine = (precision: Precision, errors: { ours: number; theirs: number }): boolean =>
+export const isFine = (precision: Precision, errors: Errors): boolean =>
   errors.ours <= largestError(precision, errors);
 
 /**
@@ -124,7 +153,7 @@ export async function gradientsOfBoth(
   peer: string,
   theirs: (setup: GradientSetup & Record<string, unknown>) => Command,
   precisions: { readonly ours: readonly Precision[]; readonly theirs: readonly GradientPrecision[] },
-): Promise<{ width: number; ours: Gradients; other: Gradients }> {
+): Promise<{ width: number; ours: Gradients; other: Gradients; lastLayer: Range }> {
   const { name } = config.model;
   const stem = buildModel({ name, width: 1, classes: CLASSES }).layers[0].parameters[0].shape[0];
   const width = Math.min(config.model.width, CHANNELS / stem);
@@ -150,10 +179,17 @@ export async function gradientsOfBoth(
     ];
     await Promise.allSettled(sides);
     const [ours, other] = await Promise.all(sides);
-    return { width, ours, other };
+    return { width, ours, other, lastLayer: lastLayerOf(graph) };
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** The linear one; weight and bias lie next to each other. */
+export function lastLayerOf({ layers }: Graph): Range {
+  const { parameters } = layers[layers.length - 1];
+  const { offset, size } = parameters[parameters.length - 1];
+  return { start: parameters[0].offset, end: offset + size };
 }
 
 async function gradientsOf(

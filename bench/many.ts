@@ -10,7 +10,7 @@ export interface ManyOptions extends MeasuredOptions {
   /** How many at once, one after the other. */
   readonly runs: readonly number[];
   readonly samples: number;
-  /** Of each run in a sample; without it as many as one alone takes in a second. */
+  /** Of each run in a sample; without it as many as one alone takes in a second, on a GPU in 0.3 s. */
   readonly steps?: number;
 }
 

@@ -3,7 +3,14 @@
 
 import type { Config, ModelName, Precision } from '../src/config/schema.ts';
 import { UsageError } from '../src/errors.ts';
-import { errorsOf, gradientsOfBoth, isFine, largestError } from './gradient-check.ts';
+import {
+  BATCH,
+  errorsOf,
+  type GradientErrors,
+  gradientsOfBoth,
+  isFine,
+  largestError,
+} from './gradient-check.ts';
 import { measuredConfig } from './measured.ts';
 import { findTorchPython, NO_TORCH, pythonCommand } from './python.ts';
 import { CLASSES } from './synthetic-data.ts';
@@ -20,9 +27,10 @@ export interface ParityRow {
   readonly model: ModelName;
   readonly width: number;
   readonly precision: Precision;
-  /** Distances |g - reference| / |reference| from the gradient in float64. */
+  /** Distances |g - reference| / |reference| from float64; see GradientErrors. */
   readonly ours: number;
   readonly theirs: number;
+  readonly whole: GradientErrors['whole'];
   /** Of ours. */
   readonly limit: number;
   readonly fine: boolean;
@@ -31,6 +39,8 @@ export interface ParityRow {
 export interface ParityResult {
   readonly device: string;
   readonly torch: string;
+  /** Of which the gradients are. */
+  readonly batch: number;
   readonly rows: readonly ParityRow[];
   readonly fine: boolean;
 }
@@ -63,16 +73,16 @@ export async function benchParity(
     const config = measuredConfig(options);
     const theirs = (setup: Record<string, unknown>) =>
       pythonCommand(python, 'gradient', { ...setup, model, classes: CLASSES, device, threads: 1 });
-    const { width, ours, other } = await gradientsOfBoth(config, 'torch', theirs, {
+    const { width, ours, other, lastLayer } = await gradientsOfBoth(config, 'torch', theirs, {
       ours: precisions,
       theirs: [...precisions, 'float64'],
     });
     for (const precision of precisions) {
-      const errors = errorsOf(precision, ours, other);
+      const errors = errorsOf(precision, ours, other, lastLayer);
       const [limit, fine] = [largestError(precision, errors), isFine(precision, errors)];
       rows.push({ model, width, precision, ...errors, limit, fine });
     }
     report(`${model}: ${rows.every(({ fine }) => fine) ? 'fine' : 'too far'}`);
   }
-  return { device, torch: python.torch, rows, fine: rows.every(({ fine }) => fine) };
+  return { device, torch: python.torch, batch: BATCH, rows, fine: rows.every(({ fine }) => fine) };
 }

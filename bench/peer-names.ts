@@ -4,6 +4,7 @@ export const PEERS = [
   'torch',
   'torch-channels-last',
   'torch-compile',
+  'torch-compile-graph',
   'torch-cuda-graph',
   'torch-ddp',
   'tfjs-stock',

@@ -23,7 +23,7 @@ import {
 
 export interface PeersOptions extends MeasuredOptions {
   readonly pairs: number;
-  /** In a sample; without it as many as a second holds. */
+  /** In a sample; without it as many as a second holds, on a GPU 0.3 s. */
   readonly steps?: number;
   readonly python?: string;
   readonly peers: readonly Peer[];
@@ -40,7 +40,15 @@ export interface PeerComparison {
   readonly gradients: GradientAgreement;
 }
 
-export type PeerRow = PeerComparison | { readonly peer: Peer; readonly unavailable: string };
+export interface MissingPeer {
+  readonly peer: Peer;
+  /** Why. */
+  readonly unavailable: string;
+  /** It may well run alone: our process keeps what its allocator holds meanwhile. */
+  readonly outOfMemory: boolean;
+}
+
+export type PeerRow = PeerComparison | MissingPeer;
 
 export interface PeersResult extends Measured {
   readonly engine: string;
@@ -72,17 +80,29 @@ export async function benchPeers(
     const reasons = plans.map(({ peer, plan }) => `${peer}: ${(plan as Unavailable).unavailable}`);
     throw new UsageError(`expected a peer that can run here; ${reasons.join('; ')}`);
   }
-  const training = await startTraining(config);
+  // All at once, long as it takes to load a library: nothing is timed, and no algorithm chosen by its time, before the
+  // first steps of a process, and until then it holds little more than weights and images.
+  const starting = startTraining(config);
+  const runnable = plans.flatMap(({ peer, plan }) => ('unavailable' in plan ? [] : [{ peer, plan }]));
+  const subjects = new Map(
+    runnable.map(({ peer, plan }) => [plan, startPeer<PeerIntroduction>(peer, plan.command)] as const),
+  );
+  // Peers of one library compute their gradients with the same code.
+  const checks = new Map(
+    [...new Map(runnable.map(({ plan }) => [plan.library, plan])).values()].map(
+      ({ library, gradient }) => [library, checkGradient(config, library, gradient)] as const,
+    ),
+  );
+  const started = Promise.allSettled([starting, ...subjects.values()]);
+  await Promise.all([started, Promise.allSettled(checks.values())]);
   try {
+    const training = await starting;
     const ours = await warmUp(training, config, options.steps);
     const work = workOf(config);
-    // Peers of one library compute their gradients with the same code.
-    const agreements = new Map<string, GradientAgreement>();
-    const compare = async (peer: Peer, { command, description, library, gradient }: Runnable) => {
-      const gradients = agreements.get(library) ?? (await checkGradient(config, peer, gradient));
-      agreements.set(library, gradients);
-      const subject = await startPeer<PeerIntroduction>(peer, command);
+    const compare = async (peer: Peer, plan: Runnable): Promise<PeerComparison> => {
+      const subject = await subjects.get(plan)!;
       try {
+        const gradients = await checks.get(plan.library)!;
         checkParameters(config, peer, subject.introduction);
         const theirs = await warmUp(subject, config, options.steps);
         const { a, b } = await alternate(options.pairs, ours.sample, theirs.sample, (pair, a, b) =>
@@ -93,20 +113,21 @@ export async function benchPeers(
         );
         const speeds = { gradamp: speedOf(a, ours.steps, work), theirs: speedOf(b, theirs.steps, work) };
         const ratio = ratioOfPairs(speeds.theirs.milliseconds, speeds.gradamp.milliseconds);
-        return { peer, description, ...speeds, ratio, gradients };
+        return { peer, description: plan.description, ...speeds, ratio, gradients };
       } finally {
+        // Its memory is the next one's.
         await subject.end();
       }
     };
     const rows: PeerRow[] = [];
     for (const { peer, plan } of plans) {
       try {
-        rows.push('unavailable' in plan ? { peer, ...plan } : await compare(peer, plan));
+        rows.push('unavailable' in plan ? { peer, ...plan, outOfMemory: false } : await compare(peer, plan));
       } catch (error) {
         // What the other side cannot do is no fault of ours: torch before 2 has no torch.compile, torch 1.13 crashes
         // in narrow convolutions in channels_last, ...
-        if (!(error instanceof SubjectError) || error.subject !== peer) throw error;
-        rows.push({ peer, unavailable: error.reason });
+        if (!(error instanceof SubjectError) || error.subject === 'gradamp') throw error;
+        rows.push(missingPeer(peer, error.reason, usesGpu(config)));
       }
     }
     return {
@@ -117,8 +138,20 @@ export async function benchPeers(
       rows,
     };
   } finally {
-    await training.end();
+    await Promise.all((await started).map((result) => result.status === 'fulfilled' && result.value.end()));
   }
+}
+
+/** As CUDA, cuBLAS and cuDNN say it. */
+const OUT_OF_MEMORY = /out of memory|ALLOC_FAILED/i;
+
+/** @param reason why it failed. */
+export function missingPeer(peer: Peer, reason: string, onGpu: boolean): MissingPeer {
+  const outOfMemory = onGpu && OUT_OF_MEMORY.test(reason);
+  const unavailable = outOfMemory
+    ? `ran out of device memory beside our process, which keeps what it has allocated; ${reason}`
+    : reason;
+  return { peer, unavailable, outOfMemory };
 }
 
 interface Runnable {
@@ -132,6 +165,12 @@ interface Runnable {
 interface Unavailable {
   readonly unavailable: string;
 }
+
+const MODES: Partial<Record<Peer, string>> = {
+  'torch-compile': 'torch.compile in its default mode, ',
+  'torch-compile-graph': 'torch.compile in mode reduce-overhead, ',
+  'torch-cuda-graph': 'one CUDA graph, ',
+};
 
 function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Runnable | Unavailable {
   const { model, batchSize, accumulate, microBatch, clipNorm, devices } = config;
@@ -151,7 +190,8 @@ function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Ru
   }
   if (!python) return { unavailable: NO_TORCH };
   const device = usesGpu(config) ? 'cuda' : 'cpu';
-  if (device === 'cpu' && peer === 'torch-cuda-graph') return { unavailable: 'runs on a GPU only' };
+  if (device === 'cpu' && (peer === 'torch-cuda-graph' || peer === 'torch-compile-graph'))
+    return { unavailable: 'runs on a GPU only' };
   if (device === 'cpu' && precision !== 'float32') return { unavailable: 'runs in float32 only on a CPU' };
   if (device === 'cuda' && workers > 1 && peer !== 'torch-ddp')
     return { unavailable: 'runs on one GPU only' };
@@ -164,11 +204,13 @@ function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Ru
   const processText = processes > 1 ? `${processes} processes of ` : '';
   const place = device === 'cuda' ? precision : `${threads} thread${threads > 1 ? 's' : ''}`;
   const format = peer === 'torch' ? 'contiguous' : 'channels_last';
+  const mode = MODES[peer] ?? '';
   return {
     command: pythonCommand(python, 'train_step', setup),
-    description: `torch ${python.torch}, Python ${python.python}, ${format}, ${processText}${place}`,
+    description: `torch ${python.torch}, Python ${python.python}, ${format}, ${mode}${processText}${place}`,
     library: 'torch',
-    gradient: (small) => pythonCommand(python, 'gradient', { ...setup, ...small }),
+    // On one thread: it is one of many processes that start at once, and its model is small.
+    gradient: (small) => pythonCommand(python, 'gradient', { ...setup, ...small, threads: 1 }),
   };
 }
 

@@ -14,7 +14,14 @@ export interface TorchPython {
   readonly torch: string;
 }
 
-const PROBE = 'import platform, torch; print(platform.python_version(), torch.__version__)';
+/** The version as torch tells it, without the seconds that loading torch takes. */
+const PROBE = `
+import importlib.util, os, platform, runpy, sys
+torch = importlib.util.find_spec("torch")
+if torch is None or torch.origin is None:
+    sys.exit("no module named torch")
+version = runpy.run_path(os.path.join(os.path.dirname(torch.origin), "version.py"))["__version__"]
+print(platform.python_version(), version)`;
 
 /**
  * @param program asked for by name; without it the first that has torch.
@@ -42,7 +49,7 @@ export const NO_TORCH = `no Python with torch among ${CANDIDATES.join(', ')}; ${
 
 const probed = new Map<string, TorchPython | string>();
 
-/** What is wrong with it, where it is not one. Once a process: loading torch takes its time. */
+/** What is wrong with it, where it is not one; a torch that does not load is told by what uses it. Once a process. */
 function probe(program: string): TorchPython | string {
   const found = probed.get(program) ?? load(program);
   probed.set(program, found);

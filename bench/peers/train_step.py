@@ -4,11 +4,16 @@
 Inside the clock, as on our side: a batch assembled from uint8 images in memory (gather, random crop with padding 4,
 flip, normalise), forward, loss, correct count, backward, SGD with momentum 0.9 and weight decay 5e-4 (fused on GPUs).
 
-Variants: torch (contiguous), torch-channels-last, torch-compile, torch-ddp, and torch-cuda-graph: all but the assembly of
-the batch is one CUDA graph. All but the first are channels_last.
+Variants: torch (contiguous), torch-channels-last, torch-compile (in its default mode), torch-compile-graph (in the mode
+"reduce-overhead": the model's passes are CUDA graphs), torch-ddp, and torch-cuda-graph: all but the assembly of the batch
+is one CUDA graph. All but the first are channels_last.
+
+Nothing is launched before the first steps are asked for, beyond the copy of data and weights to the device: other
+processes may be busy until then, and cuDNN chooses its algorithms by what they take.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -24,6 +29,7 @@ SIZE = 32
 LEARNING_RATE = 1e-3
 # Before a step is captured: they allocate momentum, and choose convolutions.
 STEPS_BEFORE_CAPTURE = 5
+COMPILE_MODES = {"torch-compile": "default", "torch-compile-graph": "reduce-overhead"}
 
 
 class Trainer:
@@ -41,10 +47,8 @@ class Trainer:
             torch.backends.cudnn.benchmark = True
         processes = setup["processes"]
         self.batch = setup["batch"] * (rank + 1) // processes - setup["batch"] * rank // processes
-        images = torch.randint(0, 256, (setup["images"], 3, SIZE, SIZE), dtype=torch.uint8)
-        padded = functional.pad(images, (PADDING,) * 4).to(self.device)
-        # [images, 3, top, left, 32, 32]: a view of every crop.
-        self.crops = padded.unfold(2, SIZE, 1).unfold(3, SIZE, 1)
+        self.images = torch.randint(0, 256, (setup["images"], 3, SIZE, SIZE), dtype=torch.uint8).to(self.device)
+        self.rows = torch.arange(self.batch, device=self.device)
         self.labels = torch.randint(0, setup["classes"], (setup["images"],)).to(self.device)
         self.model = build(setup["model"], setup["width"], setup["classes"]).to(self.device)
         self.model = self.model.to(memory_format=self.format).train()
@@ -54,14 +58,16 @@ class Trainer:
             self.model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4, **options
         )
         self.forward = self.model
-        if setup["variant"] == "torch-compile":
-            self.forward = torch.compile(self.model)
+        self.compiled_graph = setup["variant"] == "torch-compile-graph"
+        if self.compiled_graph:
+            # Else it goes on without graphs, and says so in a log only. Read when torch.compile is loaded.
+            os.environ["TORCHINDUCTOR_CUDAGRAPH_OR_ERROR"] = "1"
+        if setup["variant"] in COMPILE_MODES:
+            self.forward = torch.compile(self.model, mode=COMPILE_MODES[setup["variant"]])
         if setup["variant"] == "torch-ddp":
             self.forward = torch.nn.parallel.DistributedDataParallel(self.model)
         self.correct = torch.zeros((), dtype=torch.long, device=self.device)
-        self.step = self.eager_step
-        if setup["variant"] == "torch-cuda-graph":
-            self.capture()
+        self.step = self.first_captured_step if setup["variant"] == "torch-cuda-graph" else self.eager_step
 
     def assemble(self, images=None, labels=None):
         """A batch, in new tensors or in those that are given."""
@@ -72,27 +78,32 @@ class Trainer:
         indices = torch.randint(0, len(self.labels), (self.batch,), device=self.device)
         top, left = torch.randint(0, 2 * PADDING + 1, (2, self.batch), device=self.device)
         flip = torch.rand(self.batch, 1, 1, 1, device=self.device) < 0.5
-        crops = self.crops[indices, :, top, left]
+        # uint8, as they lie in memory: [batch, 3, 40, 40], then a view [batch, 3, top, left, 32, 32] of every crop.
+        padded = functional.pad(self.images[indices], (PADDING,) * 4)
+        crops = padded.unfold(2, SIZE, 1).unfold(3, SIZE, 1)[self.rows, :, top, left]
         images.copy_(torch.where(flip, crops.flip(3), crops))
         torch.index_select(self.labels, 0, indices, out=labels)
         # (pixel / 255 - 0.5) / 0.25
         return images.mul_(4 / 255).sub_(2), labels
 
     def train(self, images, labels, **options):
+        # Before the forward pass: what is left of gradients would be the memory of torch.compile's last step.
+        self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.precision, self.device, **options):
             logits = self.forward(images)
             # As autocast does on a GPU; on a CPU not in every version.
             loss = functional.cross_entropy(logits.float(), labels)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.correct += (logits.argmax(1) == labels).sum()
 
     def eager_step(self):
+        if self.compiled_graph:
+            torch.compiler.cudagraph_mark_step_begin()
         self.train(*self.assemble())
 
-    def capture(self):
-        """As PyTorch's documentation on CUDA graphs does it for a whole network."""
+    def first_captured_step(self):
+        """As PyTorch's documentation on CUDA graphs does it for a whole network; later steps replay."""
         batch = self.assemble()
         # What autocast has in its cache would belong to the graph's memory.
         options = {"cache_enabled": False} if self.precision == "bfloat16" else {}
@@ -113,6 +124,7 @@ class Trainer:
             graph.replay()
 
         self.step = replay
+        replay()
 
     def steps(self, count):
         start = self.clock()
@@ -218,7 +230,7 @@ def main():
 
     def introduce():
         nonlocal trainer
-        if variant == "torch-compile" and not hasattr(torch, "compile"):
+        if variant in COMPILE_MODES and not hasattr(torch, "compile"):
             raise RuntimeError(f"torch {torch.__version__} has no torch.compile")
         trainer = Processes(setup) if variant == "torch-ddp" else Trainer(setup, 0)
         return {"parameters": trainer.parameters}

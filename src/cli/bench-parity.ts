@@ -33,7 +33,7 @@ export function benchParityCommand(): Command {
   );
 }
 
-function describeParity({ device, torch, rows }: ParityResult): string {
+function describeParity({ device, torch, batch, rows }: ParityResult): string {
   const columns: Column[] = [
     { title: 'model' },
     { title: 'precision' },
@@ -41,15 +41,20 @@ function describeParity({ device, torch, rows }: ParityResult): string {
     { title: 'PyTorch', align: 'right' },
     { title: 'allowed', align: 'right' },
     { title: '' },
+    { title: 'whole, ours', align: 'right' },
+    { title: 'PyTorch', align: 'right' },
   ];
-  const cells = rows.map(({ model, precision, ours, theirs, limit, fine }) => [
+  const cells = rows.map(({ model, precision, ours, theirs, limit, fine, whole }) => [
     ...[model, precision],
     ...[ours, theirs, limit].map((error) => error.toExponential(1)),
     fine ? 'fine' : 'TOO FAR',
+    ...[whole.ours, whole.theirs].map((error) => error.toExponential(1)),
   ]);
   return [
-    `Gradients on ${device}, relative L2 distance from torch ${torch} in float64, of narrow models, batch 8.`,
+    `Gradients on ${device}, relative L2 distance from torch ${torch} in float64, of narrow models, batch ${batch}.`,
     '',
     formatTable(columns, cells),
+    '',
+    'In a reduced precision compared in the last layer; the whole gradient, whose ReLUs rounding decides, is for information.',
   ].join('\n');
 }

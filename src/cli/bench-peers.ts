@@ -25,7 +25,11 @@ export function benchPeersCommand(): Command {
     .description('time the same steps here and in PyTorch, in turn')
     .option('--peers <list>', `any of ${PEERS.join(',')}`, peerList, PEERS)
     .option('--pairs <n>', 'pairs of measurements with each peer, in turn', wholeNumber(1), 5)
-    .option('--steps <n>', 'steps in a measurement (default: as many as a second holds)', wholeNumber(1))
+    .option(
+      '--steps <n>',
+      'steps in a measurement (default: as many as 1 s holds, on a GPU 0.3 s)',
+      wholeNumber(1),
+    )
     .option('--python <program>', 'a Python with torch (default: python3, else /usr/bin/python3)');
   return addOutputOptions(addMeasuredOptions(command)).action(
     async ({ json, save, ...options }: PeersOptions & OutputOptions) => {
@@ -46,8 +50,12 @@ function peerList(text: string): readonly Peer[] {
 function describeAgreement({ difference, errors }: GradientAgreement): string {
   const text = `gradients differ by ${difference.toExponential(1)}`;
   if (!errors) return text;
-  const [theirs, ours] = [errors.theirs, errors.ours].map((error) => error.toExponential(1));
-  return `${text} in float32; from float64, in this precision, theirs by ${theirs} and ours by ${ours}`;
+  const { theirs, ours, whole } = errors;
+  const distances = [theirs, ours, whole.theirs, whole.ours].map((error) => error.toExponential(1));
+  return (
+    `${text} in float32; from float64, in this precision, theirs in the last layer by ${distances[0]} and ours by ` +
+    `${distances[1]}, as a whole by ${distances[2]} and ${distances[3]}`
+  );
 }
 
 function describePeers(result: PeersResult): string {
@@ -66,7 +74,8 @@ function describePeers(result: PeersResult): string {
     { title: 'range' },
   ];
   const cells = rows.map((row) => {
-    if ('unavailable' in row) return [row.peer, ...Array(columns.length - 1).fill('-')];
+    if ('unavailable' in row)
+      return [row.peer, row.outOfMemory ? 'no memory' : '-', ...Array(columns.length - 2).fill('-')];
     const { peer, theirs, gradamp, ratio } = row;
     return [
       peer,

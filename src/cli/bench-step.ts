@@ -25,7 +25,11 @@ export function benchStepCommand(): Command {
   const command = new Command('step')
     .description('time training steps: images/s, GFLOP/s and their share of a measured peak, memory')
     .option('--samples <n>', 'measurements, whose median is told', wholeNumber(1), 5)
-    .option('--steps <n>', 'steps in a measurement (default: as many as a second holds)', wholeNumber(1))
+    .option(
+      '--steps <n>',
+      'steps in a measurement (default: as many as 1 s holds, on a GPU 0.3 s)',
+      wholeNumber(1),
+    )
     .option(
       '--python <program>',
       "a Python with torch, which measures engine torch's peak (default: the first found)",

@@ -35,7 +35,7 @@ describe('wrong input is one line, exit code 2', () => {
     [
       'peers --peers torch,jax',
       "option '--peers <list>' argument 'torch,jax' is invalid. Expected any of " +
-        'torch,torch-channels-last,torch-compile,torch-cuda-graph,torch-ddp,tfjs-stock, got jax.',
+        'torch,torch-channels-last,torch-compile,torch-compile-graph,torch-cuda-graph,torch-ddp,tfjs-stock, got jax.',
     ],
     [
       'many --runs 1,0',

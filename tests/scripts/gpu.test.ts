@@ -129,9 +129,23 @@ test('a stage that fails does not stop the others, has no result, and makes the 
   const { status, stdout } = gpu('parity analysis');
   expect(status).toBe(1);
   expect(stdout).toContain('  no GPU\n');
-  expect(stdout).toMatch(/\nparity +\d+ s {2}FAILED, exit code 1; see .*parity\.log\n/);
+  expect(stdout).toMatch(/\nparity +\d+ s {2}FAILED: exit code 3; see .*parity\.log\n/);
   expect(stdout).toMatch(/\nanalysis +\d+ s {2}done\n/);
-  expect(results('.json')).toEqual(['analysis-resnet18.json', 'analysis.json']);
+  expect(results('.json')).toEqual(['analysis-resnet18.json', 'analysis.json', 'failed-parity.json']);
+  const failure = JSON.parse(readFileSync(at('results', 'failed-parity.json'), 'utf8'));
+  expect(failure).toMatchObject({ stage: 'parity', reason: 'exit code 3' });
+  program('bin/gradamp', 'echo "{}"');
+  expect(gpu('parity').status).toBe(0);
+  expect(existsSync(at('results', 'failed-parity.json'))).toBe(false);
+});
+
+test('parity fails where a gradient is too far, and its JSON, which says which, is kept', () => {
+  program('bin/gradamp', 'echo \'{"fine":false}\'; exit 1');
+  const { status, stdout } = gpu('parity');
+  expect(status).toBe(1);
+  expect(stdout).toMatch(/\nparity +\d+ s {2}FAILED: exit code 1; see /);
+  expect(results('.json')).toEqual(['failed-parity.json', 'parity-report.json']);
+  expect(readFileSync(at('results', 'parity-report.json'), 'utf8')).toBe('{"fine":false}\n');
 });
 
 test('a stage is ended at its limit', () => {
@@ -145,6 +159,7 @@ test('a comparison stage goes on behind the comparisons that are there; compile 
   program('bin/gradamp', 'case "$*" in *"--batch 512 --precision tf32"*) exit 1;; esac; echo "{}"');
   expect(gpu('bench-resnet18').status).toBe(1);
   expect(results('.json')).toEqual([
+    'failed-bench-resnet18.json',
     'peers-resnet18-128-bfloat16.json',
     'peers-resnet18-128-tf32.json',
     'peers-resnet18-512-bfloat16.json',
@@ -154,7 +169,9 @@ test('a comparison stage goes on behind the comparisons that are there; compile 
     return /--peers (\S+)/.exec(call!)![1];
   };
   expect(peers(128, 'bfloat16')).toBe('torch-channels-last,torch-cuda-graph');
-  expect(peers(512, 'bfloat16')).toBe('torch-channels-last,torch-cuda-graph,torch-compile');
+  expect(peers(512, 'bfloat16')).toBe(
+    'torch-channels-last,torch-cuda-graph,torch-compile,torch-compile-graph',
+  );
   rmSync(at('calls.txt'));
   program('bin/gradamp', 'echo "{}"');
   expect(gpu('bench-resnet18').status).toBe(0);
