@@ -1,6 +1,9 @@
 // Against a real PyTorch, where there is one.
 
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   errorsOf,
@@ -38,6 +41,26 @@ it('a Python without torch that was asked for is wrong input, with its last word
     /^--python: expected a Python with torch, but no-such-python: no such program; install torch/,
   );
   expect(() => findTorchPython('false')).toThrow(UsageError);
+});
+
+it('a torch that is there and does not load is a row that says so for each of its peers, and the others go on', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gradamp-python-'));
+  const program = join(folder, 'python');
+  // Answers what it has; then its scripts fail.
+  const script = 'case "$1" in -c) echo 3.12.1 2.9.0;; *) echo "no libcudart.so" >&2; exit 1;; esac';
+  writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  try {
+    const peers = ['torch', 'tfjs-stock', 'torch-channels-last'] as const;
+    const options = { ...TINY, ...{ pairs: 1, steps: 1, peers, python: program } };
+    const { rows, python } = await benchPeers(options, () => {});
+    expect(python).toEqual({ program, python: '3.12.1', torch: '2.9.0' });
+    const unavailable = 'ended with exit code 1: no libcudart.so';
+    expect(rows[0]).toEqual({ peer: 'torch', unavailable, outOfMemory: false });
+    expect(rows[1]).toMatchObject({ peer: 'tfjs-stock', theirs: { stepsPerSample: 1 } });
+    expect(rows[2]).toEqual({ peer: 'torch-channels-last', unavailable, outOfMemory: false });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe.skipIf(!python)('with PyTorch', () => {
