@@ -33,7 +33,7 @@ def strings(values):
 
 
 def compile_kernel(nvrtc, source, headers, arch):
-    """Returns whether it compiled, and the log."""
+    """Returns the image, empty where it did not compile, and the log."""
     program = ctypes.c_void_p()
     names, texts = strings(list(headers)), strings(list(headers.values()))
     created = nvrtc.nvrtcCreateProgram(
@@ -46,8 +46,19 @@ def compile_kernel(nvrtc, source, headers, arch):
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
+    image = ctypes.create_string_buffer(0)
+    if result == 0:
+        nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
+        image = ctypes.create_string_buffer(size.value)
+        nvrtc.nvrtcGetCUBIN(program, image)
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return result == 0, log.value.decode()
+    return image.raw, log.value.decode()
+
+
+def unnamed(image, log):
+    """Kernels that module.cpp would not find in the image: it looks for the sections that they lie in."""
+    kernels = re.findall(r"Compiling entry function '(\w+)'", log)
+    return [kernel for kernel in kernels if image.count(f".text.{kernel}\0".encode()) != 1]
 
 
 def describe(log):
@@ -68,10 +79,13 @@ def main():
     for arch in sys.argv[1:] or ["sm_75", "sm_80", "sm_90"]:
         for source in sorted(SOURCES.glob("kernels/*.cu")):
             start = time.monotonic()
-            compiled, log = compile_kernel(nvrtc, source, headers, arch)
-            print(f"{source.name} {arch}:", f"{time.monotonic() - start:.1f} s" if compiled else "failed")
-            print("\n".join(describe(log)) if compiled and "warning" not in log else log)
-            failed |= not compiled
+            image, log = compile_kernel(nvrtc, source, headers, arch)
+            print(f"{source.name} {arch}:", f"{time.monotonic() - start:.1f} s" if image else "failed")
+            print("\n".join(describe(log)) if image and "warning" not in log else log)
+            lost = unnamed(image, log)
+            if lost:
+                print(f"without a section: {', '.join(lost)}")
+            failed |= not image or bool(lost)
     sys.exit(failed)
 
 

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <nvrtc.h>
 
+#include <algorithm>
 #include <future>
 #include <map>
 #include <mutex>
@@ -137,9 +138,22 @@ std::vector<Image> compileAll(const std::string& architecture) {
   return images;
 }
 
+/** A module on a device, and the image that it was loaded from, which lives as long as the process. */
+struct Module {
+  CUmodule module;
+  const Image* image;
+
+  /** Images are ELF files with a section for each kernel: to ask the driver for what is not there would be an error. */
+  bool has(const std::string& kernel) const {
+    const auto section = ".text." + kernel;
+    // With the 0 behind it.
+    return std::search(image->begin(), image->end(), section.c_str(), section.c_str() + section.size() + 1) != image->end();
+  }
+};
+
 /** What one device has. */
 struct Loaded {
-  std::vector<CUmodule> modules;
+  std::vector<Module> modules;
   std::unordered_map<std::string, CUfunction> functions;
 };
 
@@ -172,7 +186,7 @@ Loaded& loaded(Registry& registry) {
   for (size_t i = 0; i < images.size(); i++) {
     CUmodule module = nullptr;
     driver().check(driver().moduleLoadData(&module, images[i].data()), std::string("loading ") + PROGRAMS[i].name);
-    loaded.modules.push_back(module);
+    loaded.modules.push_back({module, &images[i]});
   }
   return registry.devices[device] = std::move(loaded);
 }
@@ -182,11 +196,10 @@ CUfunction functionOf(const std::string& kernel) {
   const std::lock_guard lock(shared.mutex);
   auto& device = loaded(shared);
   if (const auto found = device.functions.find(kernel); found != device.functions.end()) return found->second;
-  for (const auto module : device.modules) {
+  for (const auto& module : device.modules) {
+    if (!module.has(kernel)) continue;
     CUfunction function = nullptr;
-    const auto result = driver().moduleGetFunction(&function, module, kernel.c_str());
-    if (result == CUDA_ERROR_NOT_FOUND) continue;
-    driver().check(result, kernel);
+    driver().check(driver().moduleGetFunction(&function, module.module, kernel.c_str()), kernel);
     return device.functions[kernel] = function;
   }
   fail(kernel, "no such kernel");
