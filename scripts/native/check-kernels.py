@@ -58,7 +58,7 @@ def compile_kernel(nvrtc, source, headers, arch):
 def unnamed(image, log):
     """Kernels that module.cpp would not find in the image: it looks for the sections that they lie in."""
     kernels = re.findall(r"Compiling entry function '(\w+)'", log)
-    return [kernel for kernel in kernels if image.count(f".text.{kernel}\0".encode()) != 1]
+    return [kernel for kernel in kernels if f".text.{kernel}\0".encode() not in image]
 
 
 def describe(log):
