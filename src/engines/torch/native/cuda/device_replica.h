@@ -6,7 +6,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include <map>
 #include <memory>
@@ -16,6 +15,7 @@
 #include "../replica.h"
 #include "collective.h"
 #include "layout.h"
+#include "stream_lease.h"
 
 namespace cuda {
 
@@ -59,21 +59,6 @@ struct DeviceOptions {
 
 /** How a step runs: its kernels one by one; not at all, but recorded as a graph; as the graph that was recorded before. */
 enum class StepMode { eager, capture, replay };
-
-/**
- * A stream of one's own, taken from those that others have given back: cuBLAS keeps a workspace for every stream that it
- * ever saw, 32 MiB on Hopper.
- */
-class StreamLease {
- public:
-  explicit StreamLease(int device);
-  ~StreamLease();
-  StreamLease(const StreamLease&) = delete;
-  c10::cuda::CUDAStream stream() const { return stream_; }
-
- private:
-  c10::cuda::CUDAStream stream_;
-};
 
 class DeviceReplica {
  public:
