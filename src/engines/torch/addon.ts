@@ -7,19 +7,23 @@ import type { Plan } from './plan.ts';
 /** Vectors are all float32, or (in tests) all float64. */
 export type Vector = Float32Array | Float64Array;
 
-export interface NativeReplicaOptions {
+/** Of replicas on all devices. */
+interface CommonReplicaOptions {
   readonly plan: Plan;
-  /** `cpu` or `cuda:N`. */
-  readonly device: string;
   /** Of pixels scaled to 0..1, by channel. */
   readonly mean: readonly number[];
   readonly std: readonly number[];
-  readonly parameters: Vector;
-  readonly gradient: Vector;
-  readonly statistics: Vector;
   readonly labelSmoothing: number;
   /** Whether every step of `gradient` is timed. */
   readonly profiled: boolean;
+}
+
+/** On processors. */
+export interface NativeReplicaOptions extends CommonReplicaOptions {
+  readonly device: 'cpu';
+  readonly parameters: Vector;
+  readonly gradient: Vector;
+  readonly statistics: Vector;
 }
 
 /** A batch in memory; see src/data/dataset.ts for the layouts. */
@@ -52,14 +56,11 @@ export interface NativeReplica {
 }
 
 /** A replica that lives on its GPU, see ResidentReplica in ../engine.ts. Calls are checked as those of `Replica`. */
-export interface NativeDeviceReplicaOptions {
-  readonly plan: Plan;
+export interface NativeDeviceReplicaOptions extends CommonReplicaOptions {
   /** Index of the GPU. */
   readonly device: number;
   /** Of maps and operands; without it float32. */
   readonly bfloat16: boolean;
-  readonly mean: readonly number[];
-  readonly std: readonly number[];
   /** Lengths of the flat vectors. */
   readonly parameters: number;
   readonly statistics: number;
@@ -71,8 +72,6 @@ export interface NativeDeviceReplicaOptions {
   readonly accumulates: boolean;
   readonly shardStart: number;
   readonly shardEnd: number;
-  readonly labelSmoothing: number;
-  readonly profiled: boolean;
   /** Batch norms by ATen's operations, as an oracle: for a plan in which nothing is fused. */
   readonly plain: boolean;
   readonly update?: NativeUpdateOptions;

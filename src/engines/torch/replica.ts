@@ -14,7 +14,7 @@ export class TorchReplica implements Replica {
   readonly #profile: ReplicaOptions['profile'];
   readonly #native: NativeReplica;
 
-  constructor(addon: NativeAddon, options: ReplicaOptions & { readonly device: string }) {
+  constructor(addon: NativeAddon, options: ReplicaOptions & { readonly device: 'cpu' }) {
     checkReplicaOptions(options);
     const { graph, normalisation, parameters, gradient, statistics, labelSmoothing = 0 } = options;
     const { device, profile } = options;
