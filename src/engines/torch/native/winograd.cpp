@@ -56,7 +56,7 @@ class TileBuffer {
  public:
   TileBuffer(const Tiling& tiling, int64_t channels)
       : row_(channels % (4 * LINE) == 0 ? channels + LINE : channels),
-        position_((tiling.block * row_ / LINE | 1) * LINE),
+        position_(((tiling.block * row_ + LINE - 1) / LINE | 1) * LINE),
         values_(at::empty({tiling.positions * position_}, at::kFloat)) {}
 
   WinogradTiles from(int64_t row) const { return {position(0) + row * row_, position_, row_}; }

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <mutex>
 #include <numeric>
+#include <thread>
 
 #include "kernels.h"
 #include "module.h"
@@ -191,8 +192,24 @@ void DeviceReplica::join(const GroupId& id, int rank, int worldSize) {
 }
 
 void DeviceReplica::abandon() {
+  if (!group_) return;
   const c10::cuda::CUDAStreamGuard guard(stream_);
-  if (group_) group_->abort();
+  // NCCL does not end before the graphs that hold its communicator do, which wait for what it ends.
+  std::thread end([this] {
+    const c10::cuda::CUDAGuard device(static_cast<c10::DeviceIndex>(options_.device));
+    group_->abort();
+  });
+  try {
+    synchronise();
+  } catch (...) {
+    // What was cut off may say so.
+  }
+  try {
+    forget();
+  } catch (...) {
+    // Likewise.
+  }
+  end.join();
 }
 
 void DeviceReplica::forget() {
