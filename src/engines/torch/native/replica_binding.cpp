@@ -30,7 +30,7 @@ Vectors vectorsArgument(const Napi::Object& options) {
   return read([&](const char* name) { return vectorArgument<float>(options, name); });
 }
 
-/** So far the only one. */
+/** GPUs have a class of their own, cuda/device_replica.h. */
 void checkDevice(const Napi::Value& value) {
   if (!value.IsString() || value.As<Napi::String>().Utf8Value() != "cpu") {
     throw typeError("device", "cpu", value);
