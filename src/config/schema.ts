@@ -122,6 +122,26 @@ export interface Config {
   readonly seeds: Seeds;
   /** First and last optimizer step, counted from 1, whose reduced gradients are written to the run's folder. */
   readonly dumpGradients?: readonly [first: number, last: number];
+  /** A safetensors file of weights and running statistics to start from, in place of drawn ones. */
+  readonly init?: string;
+  /** When checkpoints are written, and how many stay. */
+  readonly checkpoint: CheckpointSettings;
+  /** Whether a run that its folder holds, and that is not complete, is gone on with. */
+  readonly resume: 'never' | 'auto';
+  /** How often a run that fails is started again from its last checkpoint. */
+  readonly restarts: number;
+  /** Seconds that workers wait for one of them, or for a step, before it counts as hung. */
+  readonly barrierTimeout: number;
+  /** Steps in a row that may be skipped for a gradient that is not finite, before the run ends. */
+  readonly skipLimit: number;
+}
+
+export interface CheckpointSettings {
+  readonly everyEpochs: number;
+  /** Inside an epoch; never: only at the end of epochs. */
+  readonly everyMinutes: number | 'never';
+  /** The newest that stay, the last included. */
+  readonly keep: number;
 }
 
 export const DATASET_NAMES = ['cifar10', 'cifar100'] as const;
@@ -137,6 +157,7 @@ const SCORES = ['value', 'significance'] as const;
 const DEVIATIONS = ['population', 'sample'] as const;
 const POOLINGS = ['layer', 'weight', 'tensor'] as const;
 const APPLICATIONS = ['gradient', 'learning-rate', 'backpropagated'] as const;
+const RESUMES = ['never', 'auto'] as const;
 const RESPONSES = ['amplify', 'freeze', 'continuous'] as const;
 export const LAYER_KINDS = ['conv2d', 'batchNorm', 'linear'] as const;
 const SEED_LIMIT = 2 ** 32 - 1;
@@ -272,6 +293,17 @@ const labelSmoothingError = expected('a number from 0 to below 1');
 const weightDecayError = expected('a number of at least 0');
 const epsilonError = expected('a number of at least 0');
 const nameError = expected('a name of letters, digits, dots, dashes and underscores');
+const initError = expected('the path of a safetensors file');
+const everyMinutes = positiveNumber('minutes');
+const checkpoint = closedMap('{ everyEpochs, everyMinutes, keep }', {
+  everyEpochs: wholeNumber(1).default(1),
+  everyMinutes: z
+    .union([z.literal('never'), everyMinutes], {
+      error: expected('never or minutes (a number above 0)', { names: ['never'] }),
+    })
+    .default(10),
+  keep: wholeNumber(1).default(2),
+});
 const dataDirError = expected('the path of a folder');
 
 /** The config as users write it, with defaults filled in. */
@@ -321,6 +353,12 @@ export const documentSchema = fileMap({
   dumpGradients: z
     .tuple([wholeNumber(1), wholeNumber(1)], { error: expected('[first step, last step]') })
     .optional(),
+  init: z.string({ error: initError }).min(1, { error: initError }).optional(),
+  checkpoint: checkpoint.prefault({}),
+  resume: oneOf(RESUMES).default('never'),
+  restarts: wholeNumber(0).default(0),
+  barrierTimeout: positiveNumber('seconds').default(600),
+  skipLimit: wholeNumber(1).default(25),
 }).check(({ value, issues }) => {
   if (issues.length > 0) return;
   for (const problem of problemsBetweenKeys(value)) issues.push({ code: 'custom', input: value, ...problem });

@@ -113,8 +113,8 @@ export interface StepTotals extends PassResult {
   readonly waitedMilliseconds?: number;
 }
 
-/** The vectors of a resident replica that the host can read and write. */
-export type ResidentVector = 'weights' | 'velocity' | 'statistics';
+/** The vectors of a resident replica that the host can read and write; S and A: of its shard. */
+export type ResidentVector = 'weights' | 'velocity' | 'statistics' | 'S' | 'A';
 
 export interface ResidentOptions {
   readonly graph: Graph;
@@ -152,10 +152,12 @@ export interface ResidentReplica {
    * Of the steps that follow.
    * @param factors by tensor, in the graph's order: what the gradient and the learning rate are multiplied by.
    * @param backpropagated as in `Replica.gradient`.
+   * @param totals that the steps are added to, without what was waited; 0, but for `skippedInARow`, if absent.
    */
   begin(
     factors: readonly { readonly gradient: number; readonly rate: number }[],
     backpropagated?: LayerFactors,
+    totals?: StepTotals,
   ): void;
   /** @returns the totals as they were a few steps before: so many steps are in flight at most. */
   step(step: ResidentStep): StepTotals;

@@ -92,8 +92,8 @@ export interface NativeUpdateOptions {
 export type StepMode = 'eager' | 'capture' | 'replay';
 
 export interface NativeDeviceReplica {
-  upload(vector: 'weights' | 'velocity' | 'statistics', values: Float32Array): void;
-  download(vector: 'weights' | 'velocity' | 'statistics' | 'gradient', values: Float32Array): void;
+  upload(vector: ResidentVector, values: Float32Array): void;
+  download(vector: ResidentVector | 'gradient', values: Float32Array): void;
   /** Blocks until all members have called it; no step may be launched before that. */
   join(id: Uint8Array, rank: number, worldSize: number): void;
   abandon(): void;

@@ -1,0 +1,59 @@
+// All that a run remembers: what a checkpoint holds, and what a fork starts from. Plain data and vectors; how they are
+// written is checkpoint.ts's, how they come about src/parallel/coordinator.ts's.
+
+import type { DirectionAccumulators } from '../amplification/directionality.ts';
+import type { MeasuredLayer, Selection } from '../amplification/selection.ts';
+import type { StepTotals } from '../engines/engine.ts';
+import type { EpochMetrics, EpochTimings } from './metrics.ts';
+
+/** How far a run has come. */
+export interface RunProgress {
+  /** Of the complete epochs. */
+  readonly history: readonly EpochMetrics[];
+  /** Of the same epochs. */
+  readonly timings: readonly EpochTimings[];
+  /** The last one is the current choice of layers, in the epochs that act upon one. */
+  readonly selections: readonly Selection[];
+  /** What the last selection was made from: another rule can choose again. */
+  readonly measured: readonly MeasuredLayer[];
+  /** Steps taken in the epoch behind the complete ones; 0 at an epoch's end. */
+  readonly step: number;
+  /**
+   * Of those steps, by rank; `iterations` is m, the number of optimizer steps that S and A are sums of. Of a run that
+   * stands at an epoch's end, only `skippedInARow` is not 0.
+   */
+  readonly totals: readonly StepTotals[];
+  /** Spent on training, and altogether, by all processes that the run has lived in. */
+  readonly trainingSeconds: number;
+  readonly seconds: number;
+}
+
+/** Laid out by the model's graph. */
+export interface RunVectors {
+  /** [graph.parameterLength] */
+  readonly weights: Float32Array;
+  /** The momentum buffer; [graph.parameterLength]. */
+  readonly velocity: Float32Array;
+  /** By rank, running statistics of the batch norms: [graph.statisticsLength]. One for all where they are equal. */
+  readonly statistics: readonly Float32Array[];
+  /** S and A, inside an analysis epoch. */
+  readonly accumulators?: DirectionAccumulators;
+}
+
+/** A run between two of its steps. */
+export interface RunState {
+  readonly progress: RunProgress;
+  readonly vectors: RunVectors;
+}
+
+/** Nothing has been trained. */
+export const NO_PROGRESS: RunProgress = {
+  history: [],
+  timings: [],
+  selections: [],
+  measured: [],
+  step: 0,
+  totals: [],
+  trainingSeconds: 0,
+  seconds: 0,
+};
