@@ -1,7 +1,7 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
 import type { AddonBuild, CudaDevice } from '#native-addon';
-import type { DeviceMemory, RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
+import type { DeviceMemory, ResidentVector, RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
 import type { Plan } from './plan.ts';
 
 /** Vectors are all float32, or (in tests) all float64. */
