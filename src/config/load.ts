@@ -62,6 +62,10 @@ function withoutNulls(value: unknown, above: readonly unknown[] = []): unknown {
   return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner, [...above, value])]));
 }
 
+/** The config of a text that `configDocument` made; errors name `source`. */
+export const parseConfig = (text: string, source: string): Config =>
+  checkConfig(parseConfigText(text, source), source);
+
 /** YAML of a config as a user would write it, every default included; loading it gives the same config. */
 export function configDocument(config: Config): string {
   const document = new Document(documentOf(config));
@@ -118,9 +122,13 @@ const isMap = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function readDocument(file: string): unknown {
+  return parseConfigText(readText(file), file);
+}
+
+function parseConfigText(text: string, file: string): unknown {
   const lines = new LineCounter();
   const options = { lineCounter: lines, prettyErrors: false, stringKeys: true, logLevel: 'error' } as const;
-  const document = parseDocument(readText(file), options);
+  const document = parseDocument(text, options);
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem) {
     const { line, col } = lines.linePos(problem.pos[0]);

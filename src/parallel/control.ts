@@ -1,12 +1,17 @@
-// The words that workers and coordinator share beside the numbers: a barrier, abort and stop requests, flags of
+// The words that workers and coordinator share beside the numbers: a barrier, abort and pause requests, flags of
 // non-finite gradients, progress. Integers under Atomics; the coordinator only reads, asks and never waits.
 
 const ARRIVED = 0;
 const GENERATION = 1;
 const ABORT = 2;
-const STOP_REQUESTED = 3;
-const STOP_AGREED = 4;
+const REQUEST = 3;
+const PAUSE_AGREED = 4;
 const FLAGS = 8;
+
+/** What REQUEST holds: nothing; a pause of the step loop; or that and the end of an evaluation. */
+const NONE = 0;
+const PAUSE = 1;
+const STOP = 2;
 
 const PROGRESS_FIELDS = 4;
 /** How long a waiting worker sleeps at most before it looks at the abort word, in milliseconds. */
@@ -93,26 +98,36 @@ export class Control {
     return Atomics.load(this.#words, ABORT) === 1;
   }
 
-  /** Asks the workers to stop after the step they are in. */
+  /** Asks the workers to return from the epoch after the step they are in. */
+  requestPause(): void {
+    Atomics.compareExchange(this.#words, REQUEST, NONE, PAUSE);
+  }
+
+  /** While no worker is in a step. A stop stays. */
+  withdrawPause(): void {
+    Atomics.compareExchange(this.#words, REQUEST, PAUSE, NONE);
+  }
+
+  /** A pause for good, which ends evaluations too. */
   requestStop(): void {
-    Atomics.store(this.#words, STOP_REQUESTED, 1);
+    Atomics.store(this.#words, REQUEST, STOP);
   }
 
   get stopRequested(): boolean {
-    return Atomics.load(this.#words, STOP_REQUESTED) === 1;
+    return Atomics.load(this.#words, REQUEST) === STOP;
   }
 
   /**
    * Called by rank 0 before the first barrier of a step, so that all workers agree on the step: a request that
    * comes later counts for the next one.
    */
-  proposeStop(): void {
-    Atomics.store(this.#words, STOP_AGREED, this.stopRequested ? 1 : 0);
+  proposePause(): void {
+    Atomics.store(this.#words, PAUSE_AGREED, Atomics.load(this.#words, REQUEST) === NONE ? 0 : 1);
   }
 
-  /** Between the barriers of a step: whether this step is the last. */
-  get stopAgreed(): boolean {
-    return Atomics.load(this.#words, STOP_AGREED) === 1;
+  /** Between the barriers of a step: whether this step is the last before a pause. */
+  get pauseAgreed(): boolean {
+    return Atomics.load(this.#words, PAUSE_AGREED) === 1;
   }
 
   /** Before the first barrier of a step: whether this worker's gradient has a NaN or infinity. */

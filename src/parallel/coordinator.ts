@@ -1,75 +1,55 @@
-// A training run from config to summary, on the main thread: orders the workers epoch by epoch, chooses layers,
-// writes the run's files. Never blocks, and is not in the step loop.
+// A training run from config to summary, on the main thread: opens or reopens its folder, starts its workers, and orders
+// them epoch by epoch (epoch.ts). Never blocks, and is not in the step loop.
 
 import { readFileSync } from 'node:fs';
-import { addSums } from '../amplification/directionality.ts';
 import { lastEpoch } from '../amplification/phases.ts';
-import { type Selection, type SelectionContext, select } from '../amplification/selection.ts';
+import type { Selection } from '../amplification/selection.ts';
 import { configDocument } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
-import type { Dataset } from '../data/dataset.ts';
-import type { EvaluatedPart } from '../data/partition.ts';
 import { chooseEngine } from '../engines/index.ts';
-import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
+import { readInitialWeights } from '../models/state-dict.ts';
 import { fromPackage } from '../package-root.ts';
-import { trainedOn, writeCheckpoint } from '../training/checkpoint.ts';
-import { bestEpoch, type EpochMetrics, type RunSummary } from '../training/metrics.ts';
+import { trainedOn } from '../training/checkpoint.ts';
+import { Checkpoints } from '../training/checkpoints.ts';
+import { bestEpoch, type RunSummary } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
+import { acquireRunLock, type RunLock } from '../training/run-lock.ts';
+import { NO_PROGRESS, type RunState } from '../training/run-state.ts';
+import { CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
-import { checkEpoch, DivergedError } from './divergence.ts';
-import { firstRateOf, outline, phaseOf, planOf } from './outline.ts';
+import { type Run, type RunPosition, save, snapshot, trainEpoch, warnOnce } from './epoch.ts';
+import { linesOf, outline } from './outline.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { checkSizes, trainedImages } from './sizes.ts';
-import { averageStatistics, createStore, type ParameterStore } from './store.ts';
-import type { Trainer } from './trainer.ts';
+import { describeResumption, type Fork, findOrigin, type Resumption, resumeFrom } from './resumption.ts';
+import { checkSizes, stepsPerEpoch, trainedImages } from './sizes.ts';
+import { fillStore } from './snapshot.ts';
+import { createStore, type ParameterStore } from './store.ts';
 import { WorkerGroup } from './worker-group.ts';
 
 export interface TrainOptions {
-  /** The run's folder: new or empty. Its last part is the run's name. */
+  /** The run's folder: new or empty, or of the run that is gone on with. Its last part is the run's name. */
   readonly directory: string;
   readonly reporter: Reporter;
   /** Aborted by Ctrl-C: the run stops after the step it is in and keeps what it has. */
   readonly signal?: AbortSignal;
+  /**
+   * `folder`: goes on from the newest whole checkpoint in the folder, and where none was written yet from the start. A
+   * fork goes on in a folder of its own, from memory.
+   */
+  readonly from?: 'folder' | Fork;
+  /** The last epoch to train; the schedule's if absent. */
+  readonly until?: number;
 }
 
-/** What a run leaves: its summary, and every choice of layers that it made. */
+/** What a run leaves: its summary, every choice of layers that it made, and the state that it ended in. */
 export interface TrainResult {
   readonly summary: RunSummary;
   readonly selections: readonly Selection[];
-}
-
-/** What does not change while a run lasts. */
-interface Run {
-  readonly config: Config;
-  readonly dataset: Dataset;
-  readonly graph: Graph;
-  readonly store: ParameterStore;
-  readonly workers: WorkerGroup;
-  readonly engine: Trainer['engine'];
-  readonly directory: RunDirectory;
-  readonly reporter: Reporter;
-  readonly meter: ProgressMeter;
-  readonly signal?: AbortSignal;
-  /** By `performance.now()`. */
-  readonly started: number;
-}
-
-/** How far a run has come. */
-interface RunState {
-  /** Of the complete epochs. */
-  readonly history: EpochMetrics[];
-  readonly selections: Selection[];
-  /** Of the candidates chosen at the last analysis of the phase; empty where nothing is changed. */
-  factors: LayerFactors;
-  /** Steps taken in the epoch behind the complete ones. */
-  stepsIntoEpoch: number;
-  trainingSeconds: number;
-  /** Told so far. */
-  readonly warnings: Set<string>;
+  readonly state: RunState;
 }
 
 /**
@@ -78,207 +58,133 @@ interface RunState {
  * the run came.
  */
 export async function train(config: Config, options: TrainOptions): Promise<TrainResult> {
-  const { reporter, signal } = options;
+  const { directory, signal, from } = options;
   const started = performance.now();
   const choice = chooseEngine(config);
-  RunDirectory.check(options.directory);
-  const dataset = await readCifar(config.dataset, config.dataDir);
-  const graph = buildModel({ ...config.model, classes: dataset.classes });
-  checkSizes(config, choice.engine, dataset, graph);
-
-  const store = createStore(graph, config);
-  const control = createControlBuffers(config.devices.length);
-  const workers = new WorkerGroup(
-    config.devices.map((_, rank) => ({
-      rank,
-      config: { ...config, engine: choice.engine },
-      dataset,
-      store,
-      control,
-      directory: options.directory,
-    })),
-  );
-  const stop = () => workers.control.requestStop();
+  // Nobody else may write there while it is read.
+  let lock: RunLock | undefined;
+  let workers: WorkerGroup | undefined;
+  const stop = () => workers?.control.requestStop();
   signal?.addEventListener('abort', stop);
   try {
+    if (from === 'folder') lock = acquireRunLock(directory);
+    else RunDirectory.check(directory);
+    const dataset = await readCifar(config.dataset, config.dataDir);
+    const graph = buildModel({ ...config.model, classes: dataset.classes });
+    checkSizes(config, choice.engine, dataset, graph);
+    const images = trainedOn(dataset);
+    const origin = await findOrigin(from, directory);
+    const resumption = origin && resumeFrom(origin, config, { graph, trainedOn: images });
+
+    const store = createStore(graph, config);
+    const control = createControlBuffers(config.devices.length);
+    const settings = { ...config, engine: choice.engine };
+    workers = new WorkerGroup(
+      config.devices.map((_, rank) => ({ rank, config: settings, dataset, store, control, directory })),
+    );
+    if (signal?.aborted) stop();
     const [engine] = await workers.all((worker) => worker.start());
-    const directory = RunDirectory.create(options.directory, configDocument(config));
-    if (config.dumpGradients) directory.writeGradientLayout(graph);
-    const { devices, seeds } = config;
-    directory.log.start({
-      config: configDocument(config),
-      version: JSON.parse(readFileSync(fromPackage('package.json'), 'utf8')).version,
-      engine: engine.description,
-      devices,
-      seeds,
-    });
-    reporter.start(outline(config, dataset, directory.name));
-    const meter = new ProgressMeter(config, dataset, workers.control, reporter);
-    const run = {
-      config,
-      dataset,
-      graph,
-      store,
-      workers,
-      engine,
-      directory,
-      reporter,
-      meter,
-      signal,
-      started,
-    };
-    const state: RunState = {
-      history: [],
-      selections: [],
-      factors: new Map(),
-      stepsIntoEpoch: 0,
-      trainingSeconds: 0,
+    fillFrom(store, config, graph, resumption);
+
+    lock ??= acquireRunLock(directory);
+    const files = await openFolder(config, options, resumption);
+    const progress = resumption?.state.progress ?? NO_PROGRESS;
+    const begun = progress.history.length + progress.step / stepsPerEpoch(config, dataset);
+    const run: Run = {
+      ...{ config, dataset, trainedOn: images, graph, store, workers, engine, files, signal, started },
+      reporter: options.reporter,
+      checkpoints: new Checkpoints(directory, config.checkpoint.keep, resumption?.restored),
+      writer: new CheckpointWriter((kind, error) => files.checkpointFailed(kind, error)),
+      meter: new ProgressMeter(config, dataset, workers.control, options.reporter, begun),
+      secondsBefore: progress.seconds,
       warnings: new Set(),
     };
-    for (const warning of choice.warnings) warnOnce(run, state, warning);
-    try {
-      while (state.history.length < lastEpoch(config.schedule) && !signal?.aborted)
-        await trainEpoch(run, state);
-      return { summary: await finish(run, state), selections: state.selections };
-    } catch (error) {
-      directory.log.error(error);
-      throw error;
-    }
+    announce(run, resumption, choice.warnings);
+    return await trainRun(run, { progress, savedAt: performance.now() }, options.until);
   } finally {
     signal?.removeEventListener('abort', stop);
-    await workers.close();
+    await workers?.close();
+    lock?.release();
   }
 }
 
-/** One epoch: train, choose where it is an analysis, evaluate, write. Nothing is written of one that is stopped. */
-async function trainEpoch(run: Run, state: RunState): Promise<void> {
-  const { config, dataset, store, workers, directory, reporter, meter, signal } = run;
-  const started = performance.now();
-  const epoch = state.history.length + 1;
-  const plan = planOf(config, epoch);
-  if (!plan.acts) state.factors = new Map();
-  const { analysed } = plan;
-  const learningRate = firstRateOf(config, dataset, plan);
-  const { factors } = state;
-  const phase = phaseOf(config, plan, factors.size > 0);
-
-  const resetMomentum = plan.entersPhase && config.resetMomentum;
-  const order = { epoch, learningRate: plan.learningRate, factors, analysed, resetMomentum };
-  const trained = await meter.during(epoch, phase, () => workers.all((worker) => worker.train(order)));
-  averageStatistics(store);
-  const trainingSeconds = secondsSince(started);
-  const [{ iterations, skipped, stopped, diverged }] = trained;
-  for (const { warning } of trained) warnOnce(run, state, warning);
-  state.stepsIntoEpoch = iterations + skipped;
-  if (diverged) throw new DivergedError(`epoch ${epoch}, up to step ${state.stepsIntoEpoch}`);
-  if (stopped) return;
-
-  const evaluate = (part: EvaluatedPart) =>
-    meter.during(epoch, part === 'test' ? 'evaluation' : part, () =>
-      workers.all((worker) => worker.evaluate(part)),
-    );
-  const validated = config.validation > 0 ? await evaluate('validation') : [];
-  const tested = await evaluate('test');
-  if (signal?.aborted) return;
-  if (analysed) {
-    const { factor } = plan;
-    const selection = await choose(run, { epoch, iterations, index: state.selections.length, factor });
-    state.selections.push(selection);
-    state.factors = new Map(
-      selection.layers.flatMap(({ name, factor }) => (factor === 1 ? [] : [[name, factor]])),
-    );
-    directory.appendSelection(selection);
-    reporter.selection(selection);
+/** The epochs that are left. */
+async function trainRun(run: Run, position: RunPosition, until?: number): Promise<TrainResult> {
+  const { config, files, signal, writer } = run;
+  const last = until ?? lastEpoch(config.schedule);
+  try {
+    while (position.progress.history.length < last && !signal?.aborted) await trainEpoch(run, position);
+    const state = await snapshot(run, position);
+    save(run, position, state);
+    await writer.settled();
+    const summary = summarise(run, state);
+    files.writeSummary(summary);
+    return { summary, selections: state.progress.selections, state };
+  } catch (error) {
+    // What is being written is to be whole.
+    await writer.settled().catch(() => {});
+    files.log.error(error);
+    throw error;
   }
-  const [trainLoss, trainAccuracy] = means(trained);
-  const [validationLoss, validationAccuracy] = means(validated);
-  const [testLoss, testAccuracy] = means(tested);
-  const metrics: EpochMetrics = {
-    epoch,
-    phase: plan.phase,
-    learningRate,
-    analysed,
-    amplified: [...factors].flatMap(([name, factor]) => (factor > 1 ? [name] : [])),
-    reduced: [...factors].flatMap(([name, factor]) => (factor < 1 ? [name] : [])),
-    skippedSteps: skipped,
-    trainLoss,
-    trainAccuracy,
-    validationLoss,
-    validationAccuracy,
-    testLoss,
-    testAccuracy,
-  };
-  state.history.push(metrics);
-  state.stepsIntoEpoch = 0;
-  // Before the metrics tell of it; never by what the test images say.
-  if (bestEpoch(state.history, 'validation')?.epoch === epoch) await keep(run, state, 'best.msgpack');
-  state.trainingSeconds += trainingSeconds;
-  const seconds = secondsSince(started);
-  const imagesPerSecond = trainedImages(config, dataset) / trainingSeconds;
-  directory.appendEpoch(metrics, { epoch, seconds, imagesPerSecond });
-  reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, seconds, imagesPerSecond });
-  const losses = config.validation > 0 ? [validationLoss, testLoss] : [testLoss];
-  checkEpoch(epoch, { iterations, skipped }, losses);
 }
 
-function warnOnce({ directory, reporter }: Run, { warnings }: RunState, warning?: string): void {
-  if (warning === undefined || warnings.has(warning)) return;
-  warnings.add(warning);
-  directory.log.warning(warning);
-  reporter.message(`warning: ${warning}`);
+/** The workers have drawn the weights of the seed; a state or a file takes their place. */
+function fillFrom(store: ParameterStore, { init }: Config, graph: Graph, resumption?: Resumption): void {
+  if (resumption) {
+    fillStore(store, resumption.state.vectors);
+  } else if (init !== undefined) {
+    const { weights, statistics } = readInitialWeights(init, graph);
+    fillStore(store, { weights, velocity: store.velocity, statistics: [statistics] });
+  }
 }
 
-/** Ranks the candidates by what the workers' shards sum up to. */
-async function choose(run: Run, where: Omit<SelectionContext, 'seed'>): Promise<Selection> {
-  const { config, graph, workers } = run;
-  if (config.amplification === 'none')
-    throw new Error('expected no analysis in a run that amplifies nothing');
-  const layers = await measureCandidates(workers, candidatesOf(config, graph));
-  return select(config.amplification, layers, { ...where, seed: config.seeds.selection });
+/** New, or with what the progress says and nothing behind it. */
+async function openFolder(
+  config: Config,
+  { directory, from, reporter }: TrainOptions,
+  resumption?: Resumption,
+): Promise<RunDirectory> {
+  const text = configDocument(config);
+  const told = (message: string) => reporter.message(`warning: ${message}`);
+  if (from === undefined) return RunDirectory.create(directory, text, told);
+  if (from !== 'folder') RunDirectory.create(directory, text, told);
+  return RunDirectory.reopen(directory, text, resumption?.state.progress ?? NO_PROGRESS, told);
 }
 
-/** Sums of each candidate over the workers' shards, in rank order. */
-export async function measureCandidates(workers: WorkerGroup, candidates: readonly Candidate[]) {
-  const shards = await workers.all((worker) => worker.measure());
-  return candidates.map(({ name, kind }, index) => ({
-    name,
-    kind,
-    sums: shards.map((shard) => shard[index]).reduce(addSums),
-  }));
-}
-
-/** Writes the trained numbers as they are now. */
-async function keep(
-  { config, dataset, store, workers, directory }: Run,
-  state: RunState,
-  file: string,
-): Promise<void> {
-  await workers.all((worker) => worker.publish());
-  const { weights, velocity, statistics } = store;
-  await writeCheckpoint(directory.file(file), {
+/** Says what runs, in the log and to whoever watches. */
+function announce(run: Run, resumption: Resumption | undefined, warnings: readonly string[]): void {
+  const { config, dataset, graph, engine, files, reporter } = run;
+  const { devices, seeds } = config;
+  if (config.dumpGradients) files.writeGradientLayout(graph);
+  files.log.start({
     config: configDocument(config),
-    trainedOn: trainedOn(dataset),
-    epoch: state.history.length,
-    step: state.stepsIntoEpoch,
-    weights,
-    velocity,
-    statistics: statistics[0],
+    version: JSON.parse(readFileSync(fromPackage('package.json'), 'utf8')).version,
+    engine: engine.description,
+    devices,
+    seeds,
   });
+  const done = resumption ? linesOf(config, resumption.state.progress) : [];
+  reporter.start(outline(config, dataset, files.name), done);
+  if (resumption) {
+    files.log.resume({ ...resumption.entry, engine: engine.description, devices });
+    for (const line of describeResumption(resumption)) reporter.message(line);
+  }
+  for (const warning of warnings) warnOnce(run, warning);
 }
 
-/** Writes checkpoint and summary. */
-async function finish(run: Run, state: RunState): Promise<RunSummary> {
-  const { config, dataset, graph, engine, directory } = run;
-  const { history, stepsIntoEpoch, trainingSeconds } = state;
-  await keep(run, state, 'checkpoint.msgpack');
+function summarise(run: Run, { progress }: RunState): RunSummary {
+  const { config, dataset, graph, engine, files } = run;
+  const { history, step, trainingSeconds, seconds } = progress;
   const images = history.length * trainedImages(config, dataset);
-  const summary: RunSummary = {
-    name: directory.name,
+  const stopped = history.length < lastEpoch(config.schedule);
+  if (stopped) files.log.stop(history.length + 1, step);
+  return {
+    name: files.name,
     finalValidationAccuracy: history.at(-1)?.validationAccuracy ?? null,
     finalTestAccuracy: history.at(-1)?.testAccuracy ?? null,
     best: bestEpoch(history, config.validation > 0 ? 'validation' : 'test'),
     epochs: history.length,
-    seconds: secondsSince(run.started),
+    seconds,
     imagesPerSecond: history.length ? images / trainingSeconds : null,
     parameters: graph.parameterCount,
     engine: engine.name,
@@ -287,19 +193,6 @@ async function finish(run: Run, state: RunState): Promise<RunSummary> {
     seeds: config.seeds,
     dataset: config.dataset,
     synthetic: dataset.synthetic,
-    stopped: history.length < lastEpoch(config.schedule),
+    stopped,
   };
-  if (summary.stopped) directory.log.stop(history.length + 1, stepsIntoEpoch);
-  directory.writeSummary(summary);
-  return summary;
-}
-
-const secondsSince = (started: number) => (performance.now() - started) / 1000;
-
-/** Mean loss and accuracy over the samples of all workers; null where there are none, or the loss is not finite. */
-function means(parts: readonly { lossSum: number; correct: number; samples: number }[]) {
-  const sum = (key: 'lossSum' | 'correct' | 'samples') => parts.reduce((total, part) => total + part[key], 0);
-  const samples = sum('samples');
-  const loss = sum('lossSum') / samples;
-  return Number.isFinite(loss) ? [loss, sum('correct') / samples] : [null, null];
 }

@@ -5,7 +5,8 @@ import { PARTICIPLES } from '../amplification/response.ts';
 import type { Config } from '../config/schema.ts';
 import { stepCount } from '../data/sampling.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
-import type { EpochPhase, RunOutline } from '../training/reporter.ts';
+import type { EpochLine, EpochPhase, RunOutline } from '../training/reporter.ts';
+import type { RunProgress } from '../training/run-state.ts';
 import { type TrainingSize, trainedImages } from './sizes.ts';
 
 /** @param dataset the part of it that matters, so that a run can be described without its data. */
@@ -32,6 +33,17 @@ export function firstRateOf(
 ): number {
   const stepsPerEpoch = stepCount(trainedImages(config, dataset), config.batchSize * config.accumulate);
   return learningRateOf(config, learningRate, { epoch, step: 0, stepsPerEpoch });
+}
+
+/** The complete epochs of a run, as a reporter is told of them. */
+export function linesOf(config: Config, { history, timings }: RunProgress): readonly EpochLine[] {
+  return history.map((metrics, index) => {
+    const acts = metrics.amplified.length + metrics.reduced.length > 0;
+    return {
+      ...{ ...metrics, ...timings[index], epochs: lastEpoch(config.schedule) },
+      phase: phaseOf(config, planOf(config, metrics.epoch), acts),
+    };
+  });
 }
 
 /** What an epoch is called; `acts`: whether a choice changes anything in it. */

@@ -22,8 +22,11 @@ export class ProgressMeter {
   readonly #testSize: number;
   readonly #steps: number;
   readonly #started = performance.now();
+  /** Of the run, that was done before. */
+  readonly #begun: number;
 
-  constructor(config: Config, dataset: Dataset, control: Control, reporter: Reporter) {
+  /** @param begun epochs that are behind it, a part of one included. */
+  constructor(config: Config, dataset: Dataset, control: Control, reporter: Reporter, begun = 0) {
     this.#control = control;
     this.#reporter = reporter;
     this.#epochs = lastEpoch(config.schedule);
@@ -31,13 +34,17 @@ export class ProgressMeter {
     this.#validationSize = config.validation;
     this.#testSize = dataset.test.size;
     this.#steps = stepCount(this.#trainSize, config.batchSize * config.accumulate);
+    this.#begun = begun / this.#epochs;
   }
 
-  /** Runs `work`, reporting meanwhile. */
-  async during<T>(epoch: number, phase: Progress['phase'], work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs `work`, reporting meanwhile.
+   * @param seen samples that the workers' sums hold already when it begins.
+   */
+  async during<T>(epoch: number, phase: Progress['phase'], work: () => Promise<T>, seen = 0): Promise<T> {
     this.#control.clearProgress();
-    const started = performance.now();
-    const timer = setInterval(() => this.#reporter.update(this.#progress(epoch, phase, started)), INTERVAL);
+    const began = { started: performance.now(), seen };
+    const timer = setInterval(() => this.#reporter.update(this.#progress(epoch, phase, began)), INTERVAL);
     try {
       return await work();
     } finally {
@@ -45,7 +52,11 @@ export class ProgressMeter {
     }
   }
 
-  #progress(epoch: number, phase: Progress['phase'], started: number): Progress {
+  #progress(
+    epoch: number,
+    phase: Progress['phase'],
+    { started, seen }: { readonly started: number; readonly seen: number },
+  ): Progress {
     const { steps, samples, lossSum, correct } = this.#control.progress;
     const now = performance.now();
     const evaluating = phase === 'validation' || phase === 'evaluation';
@@ -53,6 +64,7 @@ export class ProgressMeter {
     const evaluationCost = (this.#validationSize + this.#testSize) * EVALUATION_COST;
     const done = evaluating ? this.#trainSize + evaluated * EVALUATION_COST : samples;
     const fraction = (epoch - 1 + done / (this.#trainSize + evaluationCost)) / this.#epochs;
+    const made = fraction - this.#begun;
     const elapsed = (now - this.#started) / 1000;
     // A device's samples lag behind its steps; and what is read of two workers' steps may mix.
     const mean = (sum: number) => (samples > 0 ? sum / samples : Number.NaN);
@@ -61,10 +73,10 @@ export class ProgressMeter {
       epochs: this.#epochs,
       step: evaluating ? this.#steps : steps,
       steps: this.#steps,
-      imagesPerSecond: (1000 * samples) / (now - started),
+      imagesPerSecond: (1000 * Math.max(0, samples - seen)) / (now - started),
       loss: mean(lossSum),
       accuracy: mean(correct),
-      secondsLeft: fraction > 0 ? (elapsed / fraction) * (1 - fraction) : Number.POSITIVE_INFINITY,
+      secondsLeft: made > 0 ? (elapsed / made) * (1 - fraction) : Number.POSITIVE_INFINITY,
       phase,
     };
   }

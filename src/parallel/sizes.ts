@@ -31,6 +31,16 @@ export function trainedImages({ validation }: Config, { train }: TrainingSize): 
   return train.size - validation;
 }
 
+/** Optimizer steps of an epoch. */
+export function stepsPerEpoch(config: Config, dataset: TrainingSize): number {
+  return stepCount(trainedImages(config, dataset), config.batchSize * config.accumulate);
+}
+
+/** Images of the first steps of an epoch. */
+export function samplesOfSteps(config: Config, dataset: TrainingSize, steps: number): number {
+  return Math.min(trainedImages(config, dataset), steps * config.batchSize * config.accumulate);
+}
+
 /**
  * @param gpus asks for those of the machine; not called for processors.
  * @throws UsageError, one line with the key and the remedy.

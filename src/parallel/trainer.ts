@@ -6,7 +6,7 @@ import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { type EvaluatedPart, type Partition, partition } from '../data/partition.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
-import type { DeviceMemory, Engine, PassResult } from '../engines/engine.ts';
+import type { DeviceMemory, Engine, PassResult, StepTotals } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
 import { threadsPerWorker } from '../engines/torch/threads.ts';
 import { candidatesOf } from '../models/candidates.ts';
@@ -45,15 +45,12 @@ export interface EpochOrder extends StepperOrder {
   readonly steps?: readonly [first: number, end: number];
 }
 
-/** Sums over this worker's samples of the steps that were not skipped. */
-export interface EpochSums extends PassResult {
-  readonly samples: number;
-  /** Optimizer steps taken. */
-  readonly iterations: number;
-  /** Steps skipped for a non-finite gradient: by all workers, and so the same number for all. */
-  readonly skipped: number;
-  /** A stop was requested and the epoch is not complete. */
-  readonly stopped: boolean;
+/** Sums over this worker's samples, on top of the order's totals. Steps are skipped by all workers or by none. */
+export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
+  /** Steps of the epoch that are behind it now. */
+  readonly step: number;
+  /** A pause or a stop was requested, and there are steps left. */
+  readonly paused: boolean;
   /** So many steps in a row were skipped that training cannot recover. */
   readonly diverged: boolean;
   /**
@@ -125,11 +122,11 @@ export class Trainer {
     if (order.resetMomentum) stepper.resetMomentum();
     stepper.begin(order);
     let taken = first;
-    let stopping = false;
+    let pausing = false;
     let diverged = false;
     const started = performance.now();
 
-    while (taken < end && !stopping && !diverged) {
+    while (taken < end && !pausing && !diverged) {
       const globalIndices = globalBatch(samples, taken, samplesPerStep);
       const step = {
         passes: this.#passes(epoch, globalIndices),
@@ -139,13 +136,13 @@ export class Trainer {
         optimizerStep: (epoch - 1) * stepsPerEpoch + taken + 1,
       };
       stepper.compute(step);
-      if (rank === 0) control.proposeStop();
+      if (rank === 0) control.proposePause();
       control.barrier();
-      stopping = control.stopAgreed;
+      pausing = control.pauseAgreed;
       const totals = stepper.update(step);
       control.barrier();
       taken++;
-      control.report(rank, { steps: taken - first, ...totals });
+      control.report(rank, { steps: taken, ...totals });
       diverged = totals.skippedInARow >= SKIPPED_IN_A_ROW_LIMIT;
     }
     const launched = performance.now() - started;
@@ -153,8 +150,9 @@ export class Trainer {
     const { lossSum, correct, samples: seen, iterations, skipped, skippedInARow } = totals;
     const { waitedMilliseconds: waited } = totals;
     return {
-      ...{ lossSum, correct, samples: seen, iterations, skipped },
-      stopped: stopping && taken < end,
+      ...{ lossSum, correct, samples: seen, iterations, skipped, skippedInARow },
+      step: taken,
+      paused: pausing && taken < end,
       // What ended the loop counts, though a step that was in flight then may have succeeded.
       diverged: diverged || skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
       ...(waited !== undefined && { launchMilliseconds: launched - waited }),

@@ -72,9 +72,9 @@ export class WorkerGroup {
    * @throws UsageError that a worker met; WorkerError with the rank of the first that failed. The group is then of
    * no use: `close` it.
    */
-  async all<T>(call: (worker: Comlink.Remote<ReplicaControls>) => Promise<T>): Promise<T[]> {
+  async all<T>(call: (worker: Comlink.Remote<ReplicaControls>, rank: number) => Promise<T>): Promise<T[]> {
     const calls = this.#workers.map((worker, rank) =>
-      call(worker).catch((cause) => {
+      call(worker, rank).catch((cause) => {
         throw this.#asFailure(rank, cause);
       }),
     );

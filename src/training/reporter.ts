@@ -62,8 +62,11 @@ export interface EpochLine {
 }
 
 export interface Reporter {
-  /** Before the first epoch. */
-  start(outline: RunOutline): void;
+  /**
+   * Before the first epoch.
+   * @param history the epochs that are complete already, of a run that goes on.
+   */
+  start(outline: RunOutline, history: readonly EpochLine[]): void;
   update(progress: Progress): void;
   epochEnd(line: EpochLine): void;
   /** At the end of an analysis, before the epoch's end. */

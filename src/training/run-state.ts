@@ -57,3 +57,11 @@ export const NO_PROGRESS: RunProgress = {
   trainingSeconds: 0,
   seconds: 0,
 };
+
+/** Over the workers: what evaluation takes. */
+export function meanStatistics({ statistics }: Pick<RunVectors, 'statistics'>): Float32Array {
+  if (statistics.length === 1) return statistics[0];
+  return statistics[0].map(
+    (_, index) => statistics.reduce((sum, values) => sum + values[index], 0) / statistics.length,
+  );
+}

@@ -1,0 +1,129 @@
+// Whether a run may go on from a state with the config it is given, and from where.
+
+import { isDeepStrictEqual } from 'node:util';
+import { basename } from 'node:path';
+import { type ConfigChange, configChanges, definingChanges } from '../config/changes.ts';
+import { parseConfig } from '../config/load.ts';
+import { oneLine, show } from '../config/messages.ts';
+import type { Config } from '../config/schema.ts';
+import { UsageError } from '../errors.ts';
+import type { Graph } from '../models/graph.ts';
+import type { TrainedOn } from '../training/checkpoint.ts';
+import type { RunProgress, RunState } from '../training/run-state.ts';
+import { planOf } from './outline.ts';
+
+/** A state of another run, in memory; see `fork`. */
+export interface Fork {
+  /** What that run was trained with; the choices may differ. */
+  readonly config: Config;
+  readonly state: RunState;
+}
+
+/** What a run goes on from. */
+interface Origin extends Fork {
+  /** As errors name it. */
+  readonly source: string;
+  /** Of a fork, the same process's. */
+  readonly trainedOn?: TrainedOn;
+  /** Newer checkpoints that are not whole. */
+  readonly refused: readonly RefusedCheckpoint[];
+}
+
+export interface Resumption {
+  readonly state: RunState;
+  readonly source: string;
+  /** Where the folder's `checkpoint.msgpack` stands, where that is what the run goes on from. */
+  readonly restored?: RestoredPosition;
+  /** For the log. */
+  readonly entry: {
+    readonly epoch: number;
+    readonly step: number;
+    readonly file: string;
+    readonly refused: readonly RefusedCheckpoint[];
+    readonly changes: readonly ConfigChange[];
+  };
+}
+
+/** What `from` names; undefined where a run starts from nothing. */
+export async function findOrigin(
+  from: 'folder' | Fork | undefined,
+  directory: string,
+): Promise<Origin | undefined> {
+  if (from === undefined) return undefined;
+  if (from !== 'folder') return { source: 'fork', refused: [], ...from };
+  const newest = await newestCheckpoint(directory);
+  if (!newest) return undefined;
+  const { checkpoint, file, refused } = newest;
+  const { config, trainedOn, progress, vectors } = checkpoint;
+  return {
+    ...{ source: file, trainedOn, refused, state: { progress, vectors } },
+    config: parseConfig(config, file),
+  };
+}
+
+/** @throws UsageError, one line, where the config, the images or the model are another run's. */
+export function resumeFrom(
+  { source, config: before, trainedOn, state, refused: broken }: Origin,
+  after: Config,
+  { graph, trainedOn: images }: { readonly graph: Graph; readonly trainedOn: TrainedOn },
+): Resumption {
+  const changes = configChanges(before, after);
+  const epochs = begunEpochs(state.progress);
+  const refused = [
+    ...definingChanges(changes),
+    ...changes.filter(({ key }) => key === 'schedule' && !sameEpochs(before, after, epochs)),
+  ];
+  if (refused.length > 0) throw new UsageError(describeRefusal(source, refused));
+  if (trainedOn && !isDeepStrictEqual(trainedOn, images)) {
+    throw new UsageError(
+      `${source}: expected the images that the run was trained on, got another training split in ${after.dataDir}; set dataDir to theirs`,
+    );
+  }
+  const { weights, velocity, statistics } = state.vectors;
+  const fits =
+    weights.length === graph.parameterLength &&
+    velocity.length === graph.parameterLength &&
+    statistics.every(({ length }) => length === graph.statisticsLength);
+  if (!fits) {
+    throw new UsageError(
+      `${source}: expected ${graph.parameterLength} weights of ${graph.name}, got ${weights.length}; was the model changed since?`,
+    );
+  }
+  const { history, step } = state.progress;
+  return {
+    ...{ state, source },
+    entry: { epoch: history.length, step, file: basename(source), refused: broken, changes },
+  };
+}
+
+/** For whoever watches. */
+export function describeResumption({ entry }: Resumption): readonly string[] {
+  const { epoch, step, file, refused, changes } = entry;
+  const place = step > 0 ? `epoch ${epoch + 1}, step ${step}` : `epoch ${epoch}`;
+  return [
+    ...refused.map(({ file, reason }) => `warning: ${file} is not whole (${reason}); an older one takes its place`),
+    `goes on after ${place} (${file})`,
+    ...changes.map(({ key, from, to }) => oneLine(`changed: ${key} ${show(to)} in place of ${show(from)}`)),
+  ];
+}
+
+/** Complete ones, and the one that is under way. */
+const begunEpochs = ({ history, step }: RunProgress) => history.length + (step > 0 ? 1 : 0);
+
+/** Whether the epochs that have begun are what they were; a curve over the run depends on its last epoch, too. */
+function sameEpochs(before: Config, after: Config, epochs: number): boolean {
+  if (epochs === 0) return true;
+  if (before.learningRate !== 'phases' || epochs > after.schedule[after.schedule.length - 1].endEpoch) return false;
+  return Array.from({ length: epochs }, (_, index) => index + 1).every((epoch) =>
+    isDeepStrictEqual(planOf(before, epoch), planOf(after, epoch)),
+  );
+}
+
+function describeRefusal(source: string, refused: readonly ConfigChange[]): string {
+  const differences = refused.slice(0, 3).map(({ key, from, to }) => `${key} ${show(to)} in place of ${show(from)}`);
+  const more = refused.length > 3 ? ` and ${refused.length - 3} more` : '';
+  return oneLine(
+    `${source}: expected the config that the run was started with, got ${differences.join(', ')}${more}; ` +
+      'epochs to come, devices, engine and what is kept of a run may change, for anything else start a new one with --out',
+  );
+}
