@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The command line: lists the commands, and turns every end of a command into an exit code:
-// 0 done, 1 a fault of the program or the machine, 2 wrong input.
+// 0 done, 1 a fault of the program or the machine, 2 wrong input, 3 a run that diverged.
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
@@ -92,7 +92,8 @@ function exitCodeOf(error: unknown): number {
   // Commander has said what it had to say.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   process.stderr.write(`gradamp: ${describe(error)}\n`);
-  return error instanceof UsageError ? 2 : 1;
+  if (error instanceof UsageError) return 2;
+  return error instanceof Error && error.name === 'DivergedError' ? 3 : 1;
 }
 
 // A reader that goes away (`| head`) ends neither a training run nor anything else with an error.

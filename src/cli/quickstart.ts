@@ -48,7 +48,7 @@ async function quickstart(json = false): Promise<void> {
   for (const { name, set } of VARIANTS) {
     const directory = `${DIRECTORY}/${name}`;
     print(`\n${name}: ${directory}`);
-    const result = await trainShown(loadConfig(CONFIG, { set }), directory, output);
+    const result = await trainShown(loadConfig(CONFIG, { set }), { directory, output });
     if (result.summary.stopped) return;
     results.push(result);
   }

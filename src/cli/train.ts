@@ -1,21 +1,27 @@
 // `gradamp train`: one run from a config.
 
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { basename, extname, join } from 'node:path';
 import { Command } from 'commander';
+import { lastEpoch } from '../amplification/phases.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { UsageError } from '../errors.ts';
 import type { TrainResult } from '../parallel/coordinator.ts';
 import type { RunSummary } from '../training/metrics.ts';
+import { RunDirectory } from '../training/run-directory.ts';
 import { collect } from './arguments.ts';
 import { formatDuration, formatNumberOf, formatPercent } from './format.ts';
 import { createReporter } from './progress.ts';
+import { isSupervised, supervise } from './supervise.ts';
 
 interface TrainCommandOptions {
   readonly set: readonly string[];
   readonly devices?: string;
   readonly out?: string;
+  readonly resume?: string;
+  readonly init?: string;
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
@@ -23,7 +29,10 @@ interface TrainCommandOptions {
 export function trainCommand(): Command {
   return new Command('train')
     .description('train a model as a config says')
-    .argument('<config>', 'a YAML file, for example configs/quickstart.yaml')
+    .argument(
+      '[config]',
+      "a YAML file, for example configs/quickstart.yaml; with --resume the run's own is the default",
+    )
     .option(
       '--set <key=value>',
       'override a key, for example amplification.threshold=2 (repeatable)',
@@ -32,21 +41,104 @@ export function trainCommand(): Command {
     )
     .option('--devices <list>', 'one worker each, for example cpu,cpu')
     .option('--out <folder>', "the run's folder, new or empty (default: runs/<name of the run or config>)")
+    .option('--resume <run>', 'go on with the run in this folder, from its last checkpoint')
+    .option('--init <file>', 'start from the weights of a safetensors file')
     .option('--dry-run', 'check everything and show what would be done; train and write nothing')
     .option('--json', 'print the summary, or the plan of a dry run, as JSON; progress goes to standard error')
-    .action(async (file: string, options: TrainCommandOptions) => {
-      const { set, devices, out, dryRun, json } = options;
-      const config = loadConfig(file, { set, devices });
-      const directory = out ?? freeFolder(join('runs', config.name ?? basename(file, extname(file))));
+    .action(async (file: string | undefined, options: TrainCommandOptions) => {
+      const { dryRun, json } = options;
+      const { config, directory, from } = plannedRun(file, options);
       if (dryRun) {
         await showPlan(config, directory, json);
+      } else if (from === 'complete') {
+        showComplete(directory, json);
+      } else if (config.restarts > 0 && !isSupervised()) {
+        process.exitCode = await superviseRun(config, directory);
       } else if (json) {
-        const { summary } = await trainShown(config, directory, process.stderr);
+        const { summary } = await trainShown(config, { directory, from, output: process.stderr });
         process.stdout.write(`${JSON.stringify({ directory, ...summary }, null, 2)}\n`);
       } else {
-        await trainShown(config, directory);
+        await trainShown(config, { directory, from });
       }
     });
+}
+
+interface PlannedRun {
+  readonly config: Config;
+  readonly directory: string;
+  /** What the folder is for the run: undefined where it starts there. */
+  readonly from?: 'folder' | 'complete';
+}
+
+/** @throws UsageError where the options do not go together. */
+function plannedRun(file: string | undefined, options: TrainCommandOptions): PlannedRun {
+  const { set, devices, out, resume, init } = options;
+  const overrides = { set: init === undefined ? set : [...set, `init=${JSON.stringify(init)}`], devices };
+  if (resume !== undefined) {
+    if (out !== undefined)
+      throw new UsageError('--out: expected no other folder beside --resume; leave it out');
+    if (init !== undefined)
+      throw new UsageError('--init: expected a new run, got --resume; leave one of the two out');
+    const state = RunDirectory.holds(resume);
+    if (state !== 'unfinished' && state !== 'complete') {
+      throw new UsageError(`--resume: expected the folder of a run, found ${found(state)} in ${resume}`);
+    }
+    const config = loadConfig(file ?? join(resume, 'config.yaml'), overrides);
+    return {
+      config,
+      directory: resume,
+      from: state === 'complete' && !goesFurther(config, resume) ? 'complete' : 'folder',
+    };
+  }
+  if (file === undefined) {
+    throw new UsageError(
+      'config: expected a YAML file, got none; for example configs/quickstart.yaml, or --resume <run>',
+    );
+  }
+  const config = loadConfig(file, overrides);
+  const folder = join('runs', config.name ?? basename(file, extname(file)));
+  if (config.resume === 'never') return { config, directory: out ?? freeFolder(folder) };
+  const directory = out ?? folder;
+  const state = RunDirectory.holds(directory);
+  if (state === 'nothing' || state === 'something-else') return { config, directory };
+  return {
+    config,
+    directory,
+    from: state === 'complete' && !goesFurther(config, directory) ? 'complete' : 'folder',
+  };
+}
+
+const found = (state: 'nothing' | 'something-else') => (state === 'nothing' ? 'nothing' : 'no config.yaml');
+
+/** Whether the schedule has been made longer since the run was complete. */
+function goesFurther(config: Config, directory: string): boolean {
+  return lastEpoch(config.schedule) > readSummary(directory).epochs;
+}
+
+const readSummary = (directory: string): RunSummary =>
+  JSON.parse(readFileSync(join(directory, 'summary.json'), 'utf8'));
+
+/** Of a run that has nothing left to do. */
+function showComplete(directory: string, json = false): void {
+  const summary = readSummary(directory);
+  const text = json
+    ? JSON.stringify({ directory, ...summary }, null, 2)
+    : `nothing left to do; ${describeSummary(summary, directory)}`;
+  process.stdout.write(`${text}\n`);
+}
+
+function superviseRun(config: Config, directory: string): Promise<number> {
+  const [, , ...first] = process.argv;
+  return supervise({
+    restarts: config.restarts,
+    // The folder is chosen once.
+    first: first.includes('--resume') || first.includes('--out') ? first : [...first, '--out', directory],
+    again: () => {
+      if (RunDirectory.holds(directory) !== 'unfinished') return undefined;
+      return ['train', '--resume', directory, ...(first.includes('--json') ? ['--json'] : [])];
+    },
+    notice: (text) => process.stderr.write(`gradamp: ${text}\n`),
+  });
 }
 
 async function showPlan(config: Config, directory: string, json = false): Promise<void> {
@@ -58,11 +150,16 @@ async function showPlan(config: Config, directory: string, json = false): Promis
   process.stdout.write(`${text}\n`);
 }
 
+interface ShownRun {
+  readonly directory: string;
+  readonly from?: 'folder';
+  readonly output?: NodeJS.WriteStream;
+}
+
 /** One run, shown and summed up on `output`; Ctrl-C stops it after its step. */
 export async function trainShown(
   config: Config,
-  directory: string,
-  output: NodeJS.WriteStream = process.stdout,
+  { directory, from, output = process.stdout }: ShownRun,
 ): Promise<TrainResult> {
   // Loaded only now: an error in the config is told at once.
   const { train } = await import('../parallel/coordinator.ts');
@@ -70,7 +167,7 @@ export async function trainShown(
   try {
     // On a terminal the reporter draws, and what others write would tear its picture.
     const notice = output.isTTY ? (text: string) => reporter.message(text) : undefined;
-    const run = (signal: AbortSignal) => train(config, { directory, reporter, signal });
+    const run = (signal: AbortSignal) => train(config, { directory, reporter, signal, from });
     const result = await interruptible(run, notice);
     // Asked to stop behind the last step, it is a complete run.
     if (!result.summary.stopped) process.exitCode = 0;
@@ -126,5 +223,6 @@ function describeSummary(summary: RunSummary, directory: string): string {
     ? `, test accuracy ${formatPercent(finalTestAccuracy, 2)}, best ${formatPercent(best.testAccuracy, 2)} in epoch ${best.epoch} (chosen on ${best.chosenOn})`
     : '';
   const data = synthetic ? ' (synthetic data)' : '';
-  return `${end} in ${formatDuration(seconds)}${accuracy}${data}; files in ${directory}`;
+  const next = stopped ? `; go on with: gradamp train --resume ${directory}` : '';
+  return `${end} in ${formatDuration(seconds)}${accuracy}${data}; files in ${directory}${next}`;
 }

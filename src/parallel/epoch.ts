@@ -185,7 +185,10 @@ const totalsOf = ({ lossSum, correct, samples, iterations, skipped, skippedInARo
 function pauseForCheckpoint({ config, workers: { control } }: Run, { savedAt }: RunPosition): () => void {
   const { everyMinutes } = config.checkpoint;
   if (everyMinutes === 'never') return () => {};
-  const timer = setTimeout(() => control.requestPause(), 60_000 * everyMinutes - (performance.now() - savedAt));
+  const timer = setTimeout(
+    () => control.requestPause(),
+    60_000 * everyMinutes - (performance.now() - savedAt),
+  );
   return () => {
     clearTimeout(timer);
     control.withdrawPause();

@@ -1,7 +1,7 @@
 // Whether a run may go on from a state with the config it is given, and from where.
 
-import { isDeepStrictEqual } from 'node:util';
 import { basename } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { type ConfigChange, configChanges, definingChanges } from '../config/changes.ts';
 import { parseConfig } from '../config/load.ts';
 import { oneLine, show } from '../config/messages.ts';
@@ -101,7 +101,9 @@ export function describeResumption({ entry }: Resumption): readonly string[] {
   const { epoch, step, file, refused, changes } = entry;
   const place = step > 0 ? `epoch ${epoch + 1}, step ${step}` : `epoch ${epoch}`;
   return [
-    ...refused.map(({ file, reason }) => `warning: ${file} is not whole (${reason}); an older one takes its place`),
+    ...refused.map(
+      ({ file, reason }) => `warning: ${file} is not whole (${reason}); an older one takes its place`,
+    ),
     `goes on after ${place} (${file})`,
     ...changes.map(({ key, from, to }) => oneLine(`changed: ${key} ${show(to)} in place of ${show(from)}`)),
   ];
@@ -113,14 +115,17 @@ const begunEpochs = ({ history, step }: RunProgress) => history.length + (step >
 /** Whether the epochs that have begun are what they were; a curve over the run depends on its last epoch, too. */
 function sameEpochs(before: Config, after: Config, epochs: number): boolean {
   if (epochs === 0) return true;
-  if (before.learningRate !== 'phases' || epochs > after.schedule[after.schedule.length - 1].endEpoch) return false;
+  if (before.learningRate !== 'phases' || epochs > after.schedule[after.schedule.length - 1].endEpoch)
+    return false;
   return Array.from({ length: epochs }, (_, index) => index + 1).every((epoch) =>
     isDeepStrictEqual(planOf(before, epoch), planOf(after, epoch)),
   );
 }
 
 function describeRefusal(source: string, refused: readonly ConfigChange[]): string {
-  const differences = refused.slice(0, 3).map(({ key, from, to }) => `${key} ${show(to)} in place of ${show(from)}`);
+  const differences = refused
+    .slice(0, 3)
+    .map(({ key, from, to }) => `${key} ${show(to)} in place of ${show(from)}`);
   const more = refused.length > 3 ? ` and ${refused.length - 3} more` : '';
   return oneLine(
     `${source}: expected the config that the run was started with, got ${differences.join(', ')}${more}; ` +

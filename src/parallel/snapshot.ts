@@ -1,7 +1,7 @@
 // Between a store, which the workers train in, and the state of a run, which nobody changes any more.
 
 import type { StepTotals } from '../engines/engine.ts';
-import { type RunProgress, type RunState, type RunVectors, meanStatistics } from '../training/run-state.ts';
+import { meanStatistics, type RunProgress, type RunState, type RunVectors } from '../training/run-state.ts';
 import type { ParameterStore } from './store.ts';
 
 /**
@@ -39,7 +39,8 @@ export function fillStore(store: ParameterStore, vectors: RunVectors): void {
 /** Totals by rank for another number of workers: sums go to the first, what all share to all. */
 export function redistribute(totals: readonly StepTotals[], worldSize: number): readonly StepTotals[] {
   if (totals.length === worldSize || totals.length === 0) return totals;
-  const sum = (key: 'lossSum' | 'correct' | 'samples') => totals.reduce((total, part) => total + part[key], 0);
+  const sum = (key: 'lossSum' | 'correct' | 'samples') =>
+    totals.reduce((total, part) => total + part[key], 0);
   const { iterations, skipped, skippedInARow } = totals[0];
   const shared = { iterations, skipped, skippedInARow };
   return Array.from({ length: worldSize }, (_, rank) =>
