@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -14,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AppendFile } from '../../src/training/append-file.ts';
+import { canLimit, limitFileSize } from './file-size-limit.ts';
 
 let folder: string;
 let path: string;
@@ -106,18 +106,6 @@ describe('where the disk is full', () => {
     expect(told).toEqual([`${path} refused: ENOSPC`, `${path} recovered`]);
   });
 });
-
-/** How large a file of this process may become, in bytes; behind that a write is cut short, then EFBIG. */
-const limitFileSize = (bytes: number | 'unlimited') =>
-  execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:`]);
-const canLimit = (() => {
-  try {
-    limitFileSize('unlimited');
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 describe.skipIf(!canLimit)('where the system takes only a part of a write', () => {
   afterEach(() => limitFileSize('unlimited'));

@@ -20,6 +20,7 @@ import { encodeEvent } from '../../src/training/event.ts';
 import { frameRecord } from '../../src/training/event-file.ts';
 import type { EpochTimings, RunSummary } from '../../src/training/metrics.ts';
 import { RunDirectory } from '../../src/training/run-directory.ts';
+import { canLimit, limitFileSize } from './file-size-limit.ts';
 import { metrics, selection } from './fixtures.ts';
 
 let folder: string;
@@ -176,6 +177,9 @@ describe('a run that was killed and goes on', () => {
 });
 
 describe('a run whose disk is full', () => {
+  afterEach(() => {
+    if (canLimit) limitFileSize('unlimited');
+  });
   const full = (name: string) => {
     rmSync(join(path, name), { force: true });
     symlinkSync('/dev/full', join(path, name));
@@ -237,17 +241,25 @@ describe('a run whose disk is full', () => {
     expect(told).toHaveLength(2);
   });
 
-  it('is reopened all the same, with its files as they were until there is space', async () => {
+  it.skipIf(!canLimit)('is reopened all the same, and has its files when there is space', async () => {
     train(RunDirectory.create(path, CONFIG), 1, 4);
-    const before = read('metrics.jsonl');
-    // Where the new file would be written; reopen removes what it finds there.
-    full('metrics.jsonl');
-    mkdirSync(join(path, 'timings.jsonl.tmp.d'));
+    const names = FOLLOWING.slice(1);
+    const before = names.map((name) => read(name));
+    limitFileSize(0);
     const run = await RunDirectory.reopen(path, CONFIG, progressAt(2), tell);
-    expect(read('metrics.jsonl')).toBe(before.split('\n').slice(0, 2).join('\n').concat('\n'));
-    train(run, 3, 4);
-    expect(read('metrics.jsonl')).toBe(before);
-    expect(told).toEqual([]);
+    train(run, 3, 3);
+    expect(told).toEqual([
+      expect.stringMatching(/^cannot write: .*: EFBIG: file too large, .*; training goes on/),
+    ]);
+    expect(() => run.finish()).toThrow(
+      /expected to complete log.jsonl, events\..*, timings.jsonl, selections.jsonl, got EFBIG/,
+    );
+    limitFileSize('unlimited');
+    train(run, 4, 4);
+    expect(told).toHaveLength(2);
+    expect(names.map((name) => read(name))).toEqual(before);
+    run.finish();
+    expect(readFileSync(join(path, eventFiles().sort()[1]), 'latin1').split('loss/test')).toHaveLength(1 + 2);
   });
 
   it('does not end well: the error names what is not complete, and there is no summary', async () => {
