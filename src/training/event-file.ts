@@ -1,8 +1,7 @@
 // TensorBoard's event files: records in TFRecord framing, appended to a file. What a record says is event.ts's.
 
-import { appendFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import type { AppendFile } from './append-file.ts';
 import { type Event, encodeEvent } from './event.ts';
 
 /** The reflected Castagnoli polynomial, RFC 3720, appendix B.4. */
@@ -36,19 +35,36 @@ export function frameRecord(data: Uint8Array): Buffer {
   return Buffer.concat([header, data, footer]);
 }
 
+const NAME = /^events\.out\.tfevents\.(\d{10,})\./;
+
+/**
+ * A name that none of `names`, the files of the folder, has, and that comes behind all of them: TensorBoard reads the
+ * files of a folder in the order of their names.
+ * @param started in seconds since 1970; later in the name where an earlier session has taken that second.
+ */
+export function eventFileName(names: readonly string[], started: number): string {
+  const taken = names.map((name) => Number(NAME.exec(name)?.[1] ?? 0));
+  const time = Math.max(Math.floor(started), ...taken.map((second) => second + 1));
+  return `events.out.tfevents.${String(time).padStart(10, '0')}.${hostname()}.gradamp`;
+}
+
 /** An event file that grows by whole records, so that a reader may follow it while the run goes on. */
 export class EventFile {
-  readonly path: string;
+  readonly #file: AppendFile;
 
-  /** @param started in seconds since 1970; it names the file, since TensorBoard reads the files of a folder in the order of their names. */
-  constructor(directory: string, started = Date.now() / 1000) {
-    const time = String(Math.floor(started)).padStart(10, '0');
-    this.path = join(directory, `events.out.tfevents.${time}.${hostname()}.gradamp`);
-    this.append([{ wallTime: started, step: 0, what: { fileVersion: 'brain.Event:2' } }]);
+  /**
+   * @param started in seconds since 1970.
+   * @param resumedAt the first step of a run that goes on; TensorBoard forgets what earlier files say from there on.
+   */
+  constructor(file: AppendFile, started: number, resumedAt?: number) {
+    this.#file = file;
+    const version: Event = { wallTime: started, step: 0, what: { fileVersion: 'brain.Event:2' } };
+    if (resumedAt === undefined) this.append([version]);
+    else this.append([version, { wallTime: started, step: resumedAt, what: { sessionLog: 'start' } }]);
   }
 
   /** In one write. */
   append(events: readonly Event[]): void {
-    appendFileSync(this.path, Buffer.concat(events.map((event) => frameRecord(encodeEvent(event)))));
+    this.#file.append(Buffer.concat(events.map((event) => frameRecord(encodeEvent(event)))));
   }
 }

@@ -7,9 +7,15 @@ export interface Event {
   readonly wallTime: number;
   /** Whole; what the horizontal axis shows. */
   readonly step: number;
-  /** The first event of a file says which format follows. */
-  readonly what: { readonly fileVersion: string } | { readonly summaries: readonly Summary[] };
+  readonly what: EventContent;
 }
+
+export type EventContent =
+  /** The first event of a file says which format follows. */
+  | { readonly fileVersion: string }
+  | { readonly summaries: readonly Summary[] }
+  /** A run goes on: what earlier files say of this step and later ones is void. */
+  | { readonly sessionLog: 'start' };
 
 /** A value under a tag. Slashes in tags make groups. */
 export type Summary = { readonly tag: string } & (
@@ -23,6 +29,8 @@ export type Summary = { readonly tag: string } & (
 const BUCKETS = 30;
 /** tensorboard/compat/proto/types.proto. */
 const DT_STRING = 7;
+/** SessionLog.SessionStatus. */
+const START = 1;
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -30,11 +38,13 @@ const LENGTH_DELIMITED = 2;
 const FIXED32 = 5;
 
 export function encodeEvent({ wallTime, step, what }: Event): Buffer {
-  const body =
-    'fileVersion' in what
-      ? text(3, what.fileVersion)
-      : message(5, ...what.summaries.map((summary) => message(1, encodeSummary(summary))));
-  return Buffer.concat([double(1, wallTime), integer(2, step), body]);
+  return Buffer.concat([double(1, wallTime), integer(2, step), encodeContent(what)]);
+}
+
+function encodeContent(what: EventContent): Buffer {
+  if ('fileVersion' in what) return text(3, what.fileVersion);
+  if ('sessionLog' in what) return message(7, integer(1, START));
+  return message(5, ...what.summaries.map((summary) => message(1, encodeSummary(summary))));
 }
 
 function encodeSummary(summary: Summary): Buffer {

@@ -2,9 +2,9 @@
 // the same twice.
 
 import { createHash } from 'node:crypto';
-import { appendFileSync } from 'node:fs';
 import type { Selection } from '../amplification/selection.ts';
 import type { Seeds } from '../config/seeds.ts';
+import type { AppendFile } from './append-file.ts';
 import type { EpochMetrics, EpochTimings, RunSummary } from './metrics.ts';
 
 export type LogLevel = 'info' | 'warning' | 'error';
@@ -22,11 +22,39 @@ export interface RunStart {
   readonly seeds: Seeds;
 }
 
+/** Where and from what a run goes on. */
+export interface RunResumption {
+  /** Complete epochs, and steps behind them. */
+  readonly epoch: number;
+  readonly step: number;
+  /** The checkpoint; null where none could be used and the run starts anew. */
+  readonly file: string | null;
+  /** Checkpoints that are newer, but torn or of another kind. */
+  readonly refused: readonly { readonly file: string; readonly reason: string }[];
+  /** Keys of the config that have other values since. */
+  readonly changes: readonly { readonly key: string; readonly from: unknown; readonly to: unknown }[];
+  /** The engine and backend that loaded, with versions. */
+  readonly engine: string;
+  readonly devices: readonly string[];
+  readonly workers: number;
+}
+
+/** A checkpoint that has been written. */
+export interface WrittenCheckpoint {
+  /** Complete epochs, and steps behind them. */
+  readonly epoch: number;
+  readonly step: number;
+  readonly file: string;
+  /** That writing it took. */
+  readonly seconds: number;
+  readonly bytes: number;
+}
+
 /** Every line has `time` (ISO 8601, UTC), `level` and `event`; the rest is the event's own. */
 export class RunLog {
-  readonly #file: string;
+  readonly #file: AppendFile;
 
-  constructor(file: string) {
+  constructor(file: AppendFile) {
     this.#file = file;
   }
 
@@ -34,10 +62,41 @@ export class RunLog {
     this.#write('info', 'start', {
       configHash: `sha256:${createHash('sha256').update(config).digest('hex')}`,
       ...fields,
-      node: process.version,
-      platform: `${process.platform}-${process.arch}`,
-      pid: process.pid,
+      ...here(),
     });
+  }
+
+  /** The lines before may tell of epochs that are trained again. A warning where more was lost than that. */
+  resume({ epoch, step, file, refused, changes, engine, devices, workers }: RunResumption): void {
+    const level = file === null || refused.length > 0 ? 'warning' : 'info';
+    this.#write(level, 'resume', {
+      ...{ epoch, step, file, refused, changes, engine, devices, workers },
+      ...here(),
+    });
+  }
+
+  checkpoint({ epoch, step, file, seconds, bytes }: WrittenCheckpoint): void {
+    this.#write('info', 'checkpoint', { epoch, step, file, seconds, bytes });
+  }
+
+  /** Training goes on; the checkpoints before are as they were. */
+  checkpointFailed({
+    epoch,
+    step,
+    file,
+    reason,
+  }: Pick<WrittenCheckpoint, 'epoch' | 'step' | 'file'> & { readonly reason: string }): void {
+    this.#write('warning', 'checkpoint-failed', { epoch, step, file, reason });
+  }
+
+  /** The first file of the run that could not be written, and what the system said. */
+  diskFull(file: string, reason: string): void {
+    this.#write('warning', 'disk-full', { file, reason });
+  }
+
+  /** What waited for space is written. */
+  diskRecovered(): void {
+    this.#write('info', 'disk-recovered', {});
   }
 
   /** Worth attention, but no reason to stop. */
@@ -90,6 +149,12 @@ export class RunLog {
 
   #write(level: LogLevel, event: string, fields: object): void {
     const line = { time: new Date().toISOString(), level, event, ...fields };
-    appendFileSync(this.#file, `${JSON.stringify(line)}\n`);
+    this.#file.append(`${JSON.stringify(line)}\n`);
   }
 }
+
+const here = () => ({
+  node: process.version,
+  platform: `${process.platform}-${process.arch}`,
+  pid: process.pid,
+});

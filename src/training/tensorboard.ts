@@ -4,17 +4,21 @@
 import { PARTICIPLES } from '../amplification/response.ts';
 import type { Selection } from '../amplification/selection.ts';
 import { candidateNoun } from '../models/candidates.ts';
+import type { AppendFile } from './append-file.ts';
 import type { Summary } from './event.ts';
 import { EventFile } from './event-file.ts';
 import type { EpochMetrics, EpochTimings } from './metrics.ts';
 
-/** Writes the event file of a run's folder. Holds wall times: never the same twice. */
+/** Writes an event file of a run's folder. Holds wall times: never the same twice. */
 export class TensorBoardLog {
   readonly #file: EventFile;
 
-  /** The file comes into being now. */
-  constructor(directory: string) {
-    this.#file = new EventFile(directory);
+  /**
+   * The file comes into being now.
+   * @param resumedAt the epoch that a run goes on with: what earlier files say of it and of later ones is void.
+   */
+  constructor(file: AppendFile, resumedAt?: number) {
+    this.#file = new EventFile(file, Date.now() / 1000, resumedAt);
   }
 
   epoch(metrics: EpochMetrics, { imagesPerSecond }: EpochTimings): void {

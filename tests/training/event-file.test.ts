@@ -1,11 +1,18 @@
 // The event files against Python's own writer (fixtures/make-events.py) and known checksums.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { AppendFile } from '../../src/training/append-file.ts';
 import { type Event, encodeEvent } from '../../src/training/event.ts';
-import { crc32c, EventFile, frameRecord, maskedCrc32c } from '../../src/training/event-file.ts';
+import {
+  crc32c,
+  EventFile,
+  eventFileName,
+  frameRecord,
+  maskedCrc32c,
+} from '../../src/training/event-file.ts';
 
 const fixture = (name: string) => readFileSync(new URL(`fixtures/${name}`, import.meta.url));
 const events: readonly Event[] = JSON.parse(fixture('events.json').toString());
@@ -53,14 +60,42 @@ it('events are, byte for byte, what tensorboard 2.21 for Python writes', () => {
   }
 });
 
+const observer = { onFailure: () => {}, onRecovery: () => {} };
+
 it('a file starts with its version, and what is appended is there at once', () => {
-  const file = new EventFile(folder, events[0].wallTime);
-  const [name] = readdirSync(folder);
-  expect(name).toMatch(/^events\.out\.tfevents\.1700000000\..+\.gradamp$/);
-  expect(file.path).toBe(join(folder, name));
+  const path = join(folder, 'first');
+  const file = new EventFile(new AppendFile(path, observer), events[0].wallTime);
   const first = frameRecord(encodeEvent(events[0]));
-  expect(readFileSync(file.path)).toEqual(first);
+  expect(readFileSync(path)).toEqual(first);
   file.append(events.slice(1, 3));
   file.append(events.slice(3));
-  expect(readFileSync(file.path)).toEqual(fixture('events.tfevents'));
+  expect(readFileSync(path)).toEqual(fixture('events.tfevents'));
+});
+
+it('the file of a run that goes on says from which step on it takes over', () => {
+  const path = join(folder, 'resumed');
+  new EventFile(new AppendFile(path, observer), events[0].wallTime, events[1].step);
+  const [version, start] = events.map((event) => frameRecord(encodeEvent(event)));
+  expect(readFileSync(path)).toEqual(Buffer.concat([version, start]));
+});
+
+describe('the name of an event file', () => {
+  const secondOf = (name: string) =>
+    Number(/^events\.out\.tfevents\.(\d{10})\..+\.gradamp$/.exec(name)?.[1] ?? Number.NaN);
+  const named = (second: number, host = 'elsewhere') => `events.out.tfevents.${second}.${host}.gradamp`;
+
+  it('holds the second in which it is begun', () => {
+    expect(secondOf(eventFileName([], 1700000000.25))).toBe(1700000000);
+    expect(secondOf(eventFileName(['config.yaml', 'log.jsonl'], 1700000000.25))).toBe(1700000000);
+    expect(eventFileName([], 12.5)).toMatch(/^events\.out\.tfevents\.0000000012\./);
+  });
+
+  it('comes behind those of all sessions before, also within a second or by a clock put back', () => {
+    const first = eventFileName([], 1700000000.25);
+    const second = eventFileName([first], 1700000000.75);
+    const third = eventFileName([second, first], 1700000000.875);
+    expect([first, second, third].map(secondOf)).toEqual([1700000000, 1700000001, 1700000002]);
+    expect(secondOf(eventFileName([named(1800000000)], 1700000000))).toBe(1800000001);
+    expect(secondOf(eventFileName([named(1600000000)], 1700000000))).toBe(1700000000);
+  });
 });

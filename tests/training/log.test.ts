@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { AppendFile } from '../../src/training/append-file.ts';
 import { RunLog } from '../../src/training/log.ts';
 import type { RunSummary } from '../../src/training/metrics.ts';
 import { metrics, selection } from './fixtures.ts';
@@ -11,7 +12,7 @@ let folder: string;
 let log: RunLog;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'gradamp-log-'));
-  log = new RunLog(join(folder, 'log.jsonl'));
+  log = new RunLog(new AppendFile(join(folder, 'log.jsonl'), { onFailure: () => {}, onRecovery: () => {} }));
   vi.useFakeTimers({ now: new Date('2026-01-02T03:04:05.678Z') });
 });
 afterEach(() => {
@@ -120,4 +121,49 @@ it('the ends of a run: asked to stop, complete, failed', () => {
   expect(found[2]).toMatchObject({ name: 'TypeError', message: 'worker 1 died' });
   expect(found[2].stack).toContain('log.test.ts');
   expect(found[3].message).toBe('no error object');
+});
+
+const resumption = {
+  ...{ epoch: 4, step: 17, file: 'checkpoint-4-17', engine: 'native' },
+  ...{ refused: [], devices: ['cpu'], workers: 2 },
+  changes: [{ key: 'schedule.epochs', from: 8, to: 12 }],
+};
+const where = { node: process.version, platform: `${process.platform}-${process.arch}`, pid: process.pid };
+
+it('a run that goes on says from where, and with what it has been told since', () => {
+  log.resume(resumption);
+  expect(lines()).toEqual([{ time, level: 'info', event: 'resume', ...resumption, ...where }]);
+});
+
+it('a checkpoint that was refused, or that there is none, makes it a warning', () => {
+  const refused = [{ file: 'checkpoint-5-0', reason: 'expected 1000 bytes, got 512' }];
+  log.resume({ ...resumption, refused });
+  log.resume({ ...resumption, epoch: 0, step: 0, file: null });
+  expect(lines().map(({ level, file, refused }) => [level, file, refused])).toEqual([
+    ['warning', 'checkpoint-4-17', refused],
+    ['warning', null, []],
+  ]);
+});
+
+it('a checkpoint is a line, and a warning where it could not be written', () => {
+  const written = { epoch: 4, step: 17, file: 'checkpoint-4-17', seconds: 0.25, bytes: 1234 };
+  log.checkpoint(written);
+  const reason = 'ENOSPC: no space left on device, write';
+  log.checkpointFailed({ epoch: 5, step: 0, file: 'checkpoint-5-0', reason });
+  expect(lines()).toEqual([
+    { time, level: 'info', event: 'checkpoint', ...written },
+    { time, level: 'warning', event: 'checkpoint-failed', epoch: 5, step: 0, file: 'checkpoint-5-0', reason },
+  ]);
+});
+
+it('a disk that is full is a warning, and its end a line', () => {
+  log.diskFull('metrics.jsonl', 'ENOSPC: no space left on device, write');
+  log.diskRecovered();
+  expect(lines()).toEqual([
+    {
+      ...{ time, level: 'warning', event: 'disk-full' },
+      ...{ file: 'metrics.jsonl', reason: 'ENOSPC: no space left on device, write' },
+    },
+    { time, level: 'info', event: 'disk-recovered' },
+  ]);
 });

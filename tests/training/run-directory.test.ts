@@ -10,7 +10,7 @@ import { metrics, selection } from './fixtures.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'gradamp-run-'));
 const run = RunDirectory.create(join(folder, 'run'), 'model: resnet8\n');
-beforeAll(() => {
+beforeAll(async () => {
   run.appendSelection(selection);
   run.appendEpoch(metrics, { epoch: 6, seconds: 12.5, imagesPerSecond: 320 });
   run.appendEpoch(
@@ -26,7 +26,7 @@ beforeAll(() => {
     },
     { epoch: 7, seconds: 12, imagesPerSecond: 330 },
   );
-  run.writeSummary({ name: 'run', epochs: 7 } as RunSummary);
+  await run.writeSummary({ name: 'run', epochs: 7 } as RunSummary);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -1,0 +1,140 @@
+// One process a run's folder. Each puts down a file of its own name and looks for those of others: nothing is ever
+// taken over, and a process that died has lost its lock, whatever killed it.
+
+import { readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { UsageError } from '../errors.ts';
+import { asUsageError, makeFolders } from './folder.ts';
+
+/** `.lock-<host>-<pid>-<start>`: no two processes have the same name, and no dead one's name comes again. */
+const NAME = /^\.lock-(.+)-(\d+)-(\d+)$/;
+/** Of another machine all that can be seen is whether it still renews its lock. */
+const RENEWAL_SECONDS = 10;
+const STALE_SECONDS = 60;
+
+export interface RunLock {
+  release(): void;
+}
+
+interface Holder {
+  readonly file: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly start: string;
+}
+
+/**
+ * Held until `release` or the end of the process. Makes the folder where there is none.
+ * @throws UsageError where another process holds it, or the folder cannot be written.
+ */
+export function acquireRunLock(directory: string): RunLock {
+  const start = statusOf(process.pid)?.start ?? String(Date.now());
+  const own = `.lock-${safeHost()}-${process.pid}-${start}`;
+  const file = join(directory, own);
+  try {
+    makeFolders(directory);
+    writeFileSync(file, new Date().toISOString());
+    refuseOthers(directory, own);
+  } catch (error) {
+    remove(file);
+    throw asUsageError(directory, error);
+  }
+  return held(file);
+}
+
+/** Does not make a folder a run's. */
+export const isRunLock = (name: string) => NAME.test(name);
+
+/** Removes the files of the dead, too. */
+function refuseOthers(directory: string, own: string): void {
+  for (const { file, host, pid, start } of holders(directory)) {
+    if (file === join(directory, own)) continue;
+    const alive = host === safeHost() ? isRunning(pid, start) : isRenewed(file);
+    if (!alive) {
+      remove(file);
+      continue;
+    }
+    throw new UsageError(
+      `${directory}: expected a folder that no other process writes, got one that process ${pid} on ${host} writes${sinceWhen(file)}; wait until it has ended or choose another with --out`,
+    );
+  }
+}
+
+function holders(directory: string): readonly Holder[] {
+  return readdirSync(directory).flatMap((name) => {
+    const [, host, pid, start] = NAME.exec(name) ?? [];
+    return host === undefined ? [] : [{ file: join(directory, name), host, pid: Number(pid), start }];
+  });
+}
+
+function held(file: string): RunLock {
+  const renewal = setInterval(() => renew(file), RENEWAL_SECONDS * 1000).unref();
+  const release = () => {
+    clearInterval(renewal);
+    process.off('exit', release);
+    remove(file);
+  };
+  process.on('exit', release);
+  return { release };
+}
+
+/** A renewal that fails costs nothing on this machine; on another, a minute of them in a row does. */
+function renew(file: string): void {
+  try {
+    const now = new Date();
+    utimesSync(file, now, now);
+  } catch {}
+}
+
+function remove(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch {}
+}
+
+/** A process of another user counts, a zombie does not, nor one that has got the number since. */
+function isRunning(pid: number, start: string): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  const current = statusOf(pid);
+  return current === undefined || (current.state !== 'Z' && current.start === start);
+}
+
+/**
+ * On Linux; undefined elsewhere, and of a process that cannot be seen. `start` counts the machine's clock ticks. By
+ * proc(5): behind the name in parentheses, which may hold anything, the state is field 3, the start time field 22.
+ */
+function statusOf(pid: number): { readonly state: string; readonly start: string } | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0], start: fields[22 - 3] };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Gone meanwhile: released. */
+function isRenewed(file: string): boolean {
+  const stats = statSync(file, { throwIfNoEntry: false });
+  return stats !== undefined && Date.now() - stats.mtimeMs < STALE_SECONDS * 1000;
+}
+
+/** Empty where the file is gone, or not yet written. */
+function sinceWhen(file: string): string {
+  try {
+    const since = readFileSync(file, 'utf8');
+    return since === '' ? '' : ` since ${since}`;
+  } catch {
+    return '';
+  }
+}
+
+const safeHost = () =>
+  hostname()
+    .replaceAll(/[^A-Za-z0-9._-]/g, '_')
+    .slice(0, 100) || 'localhost';
