@@ -1,21 +1,18 @@
 // `gradamp evaluate <run>`: images through the weights that a run left, class by class.
 
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
-import { loadConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
 import { readCifar } from '../data/cifar.ts';
 import type { DatasetName } from '../data/dataset.ts';
 import { describeLayout } from '../data/layout.ts';
 import { checkValidation, type EvaluatedPart, partition } from '../data/partition.ts';
 import { createEngine } from '../engines/index.ts';
 import { UsageError } from '../errors.ts';
-import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { checkEvaluationSize } from '../parallel/sizes.ts';
-import { type Checkpoint, readCheckpoint, trainedOn } from '../training/checkpoint.ts';
+import { trainedOn } from '../training/checkpoint.ts';
 import {
   type ClassAccuracy,
   type Confusion,
@@ -24,12 +21,9 @@ import {
   confusionsByFrequency,
   evaluate,
 } from '../training/evaluation.ts';
-import { formatCount, formatLoss, formatNumberOf, formatPercent } from './format.ts';
+import { formatCount, formatLoss, formatPercent } from './format.ts';
+import { checkLengths, describeProgress, type RunWeights, readRun } from './run-weights.ts';
 import { formatTable } from './table.ts';
-
-type Weights = 'last' | 'best';
-
-const FILES: Record<Weights, string> = { last: 'checkpoint.msgpack', best: 'best.msgpack' };
 
 /** `--json` prints it. */
 export interface EvaluationReport {
@@ -38,7 +32,7 @@ export interface EvaluationReport {
   readonly dataset: string;
   readonly synthetic: boolean;
   /** Whether the weights are the last or those of the best validation epoch. */
-  readonly weights: Weights;
+  readonly weights: RunWeights['which'];
   /** The test images, or those of the training split that the run held out. */
   readonly images: EvaluatedPart;
   /** Complete epochs of the weights. */
@@ -91,7 +85,7 @@ function showProgress(done: number, samples: number): void {
 
 interface EvaluateRunOptions {
   readonly data?: string;
-  readonly weights?: Weights;
+  readonly weights?: RunWeights['which'];
   readonly images?: EvaluatedPart;
   readonly onPass?: (done: number, samples: number) => void;
 }
@@ -99,7 +93,8 @@ interface EvaluateRunOptions {
 /** @throws UsageError where the folder holds no run, or its files do not fit each other. */
 export async function evaluateRun(run: string, options: EvaluateRunOptions = {}): Promise<EvaluationReport> {
   const { images = 'test' } = options;
-  const { config, checkpoint } = await readRun(run, options.weights);
+  const read = await readRun(run, options.weights);
+  const { config, weights, statistics, epoch, step } = read;
   if (images === 'validation' && config.validation === 0) {
     throw new UsageError(
       `--validation: expected a run that holds images out, but ${run} has validation: 0 in its config.yaml; leave it out`,
@@ -110,7 +105,7 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   const dataset = await readCifar(config.dataset, dataDir);
   const graph = buildModel({ ...config.model, classes: dataset.classes });
   if (images === 'validation') {
-    if (!isDeepStrictEqual(trainedOn(dataset), checkpoint.trainedOn)) {
+    if (!isDeepStrictEqual(trainedOn(dataset), read.trainedOn)) {
       throw new UsageError(
         `--validation: expected the images that ${run} was trained on, and so those that it held out, got another training split in ${dataDir}; name the run's own folder with --data`,
       );
@@ -119,12 +114,11 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   }
   const { validation, seeds } = config;
   const samples = partition(dataset, { validation, seed: seeds.validation })[images];
-  const { weights, statistics, epoch, step } = checkpoint;
-  checkLengths(run, graph, checkpoint);
+  checkLengths(run, graph, read);
   checkEvaluationSize(config, engine.name, graph);
   const replica = engine.createReplica({
     graph,
-    normalisation: checkpoint.trainedOn.normalisation,
+    normalisation: read.trainedOn.normalisation,
     parameters: weights,
     gradient: new Float32Array(graph.parameterLength),
     statistics,
@@ -145,7 +139,7 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
       model: model.name,
       dataset: config.dataset,
       synthetic: dataset.synthetic,
-      weights: options.weights ?? 'last',
+      weights: read.which,
       images,
       epoch,
       step,
@@ -160,41 +154,6 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   } finally {
     replica.dispose();
   }
-}
-
-async function readRun(
-  run: string,
-  weights: Weights = 'last',
-): Promise<{ config: Config; checkpoint: Checkpoint }> {
-  const [configFile, checkpointFile] = ['config.yaml', FILES[weights]].map((name) => join(run, name));
-  if (!existsSync(configFile)) {
-    const isFile = existsSync(run) && !statSync(run).isDirectory();
-    const found = isFile ? 'a file' : existsSync(run) ? 'no config.yaml in it' : 'nothing';
-    throw new UsageError(`${run}: expected the folder of a run, found ${found}`);
-  }
-  const config = loadConfig(configFile);
-  if (weights === 'best' && config.validation === 0) {
-    throw new UsageError(
-      `--best: expected a run that chooses its best epoch on validation images, but ${run} has validation: 0 in its config.yaml; leave it out`,
-    );
-  }
-  if (!existsSync(checkpointFile)) {
-    throw new UsageError(
-      `${run}: expected a complete or stopped run, found no ${FILES[weights]} in it; let it train first`,
-    );
-  }
-  try {
-    return { config, checkpoint: await readCheckpoint(checkpointFile) };
-  } catch {
-    throw new UsageError(`${checkpointFile}: expected a gradamp checkpoint of version 1, got something else`);
-  }
-}
-
-function checkLengths(run: string, graph: Graph, { weights, statistics }: Checkpoint): void {
-  if (weights.length === graph.parameterLength && statistics.length === graph.statisticsLength) return;
-  throw new UsageError(
-    `${run}: expected a checkpoint of ${graph.name} as its config.yaml says, got ${weights.length} weights in place of ${graph.parameterLength}; has config.yaml been changed?`,
-  );
 }
 
 /** The lines of the set's label file; the numbers of the classes where it is not there or does not fit. */
@@ -214,13 +173,10 @@ const SHOWN_CLASSES = 10;
 
 /** For people. */
 export function describeReport(report: EvaluationReport): string {
-  const { run, model, dataset, synthetic, epoch, step, samples, accuracy, loss, classNames } = report;
-  const { weights, images } = report;
-  const steps = step > 0 ? ` and ${formatNumberOf(step, 'step')}` : '';
-  const after = `${formatNumberOf(epoch, 'epoch')}${steps}`;
+  const { run, model, dataset, synthetic, samples, accuracy, loss, classNames, weights, images } = report;
   const data = `${dataset}${synthetic ? ' (synthetic data)' : ''}`;
   const head = [
-    `${run}: ${model} after ${after}${weights === 'best' ? ' (best on validation)' : ''}, ${formatCount(samples)} ${images} images of ${data}`,
+    `${run}: ${model} after ${describeProgress({ ...report, which: weights })}, ${formatCount(samples)} ${images} images of ${data}`,
     `accuracy ${formatPercent(accuracy, 2)}, loss ${formatLoss(loss)}`,
   ];
   const whole = classNames.length <= SHOWN_CLASSES;

@@ -12,6 +12,7 @@ import { configCommand } from './config.ts';
 import { dataCommand } from './data.ts';
 import { doctorCommand } from './doctor.ts';
 import { evaluateCommand } from './evaluate.ts';
+import { exportCommand } from './export.ts';
 import { initCommand } from './init.ts';
 import { findCommand } from './lr-find.ts';
 import { modelsCommand } from './models.ts';
@@ -22,6 +23,7 @@ const commands = [
   initCommand(),
   trainCommand(),
   evaluateCommand(),
+  exportCommand(),
   findCommand(),
   quickstartCommand(),
   modelsCommand(),

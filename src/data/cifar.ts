@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { UsageError } from '../errors.ts';
 import { type Dataset, type DatasetName, IMAGE_BYTES, type Normalisation, type Split } from './dataset.ts';
 import {
+  classesOf,
   DESCRIPTION_FILE,
   describeLayout,
   type Layout,
@@ -54,7 +55,7 @@ export async function readCifar(name: DatasetName, directory: string): Promise<D
 
   return {
     name,
-    classes: layout.labels[layout.target].classes,
+    classes: classesOf(name),
     train,
     test,
     normalisation: normalisationOf(train, folder),

@@ -56,6 +56,12 @@ export function describeLayout(name: DatasetName): Layout {
   return layouts[name];
 }
 
+/** How many classes are learned. */
+export function classesOf(name: DatasetName): number {
+  const { labels, target } = layouts[name];
+  return labels[target].classes;
+}
+
 export function recordBytes(layout: Layout): number {
   return layout.labels.length + IMAGE_BYTES;
 }
