@@ -15,7 +15,7 @@ import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { checkEvaluationSize } from '../parallel/sizes.ts';
-import { type Checkpoint, readCheckpoint, trainedOn } from '../training/checkpoint.ts';
+import { type Checkpoint, CheckpointError, readCheckpoint, trainedOn } from '../training/checkpoint.ts';
 import {
   type ClassAccuracy,
   type Confusion,
@@ -24,6 +24,7 @@ import {
   confusionsByFrequency,
   evaluate,
 } from '../training/evaluation.ts';
+import { meanStatistics } from '../training/run-state.ts';
 import { formatCount, formatLoss, formatNumberOf, formatPercent } from './format.ts';
 import { formatTable } from './table.ts';
 
@@ -119,7 +120,9 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
   }
   const { validation, seeds } = config;
   const samples = partition(dataset, { validation, seed: seeds.validation })[images];
-  const { weights, statistics, epoch, step } = checkpoint;
+  const { weights } = checkpoint.vectors;
+  const statistics = meanStatistics(checkpoint.vectors);
+  const { history, step } = checkpoint.progress;
   checkLengths(run, graph, checkpoint);
   checkEvaluationSize(config, engine.name, graph);
   const replica = engine.createReplica({
@@ -147,7 +150,7 @@ export async function evaluateRun(run: string, options: EvaluateRunOptions = {})
       synthetic: dataset.synthetic,
       weights: options.weights ?? 'last',
       images,
-      epoch,
+      epoch: history.length,
       step,
       backend: engine.description,
       samples: indices.length,
@@ -185,12 +188,17 @@ async function readRun(
   }
   try {
     return { config, checkpoint: await readCheckpoint(checkpointFile) };
-  } catch {
-    throw new UsageError(`${checkpointFile}: expected a gradamp checkpoint of version 1, got something else`);
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new UsageError(`${checkpointFile}: ${error.message}`);
   }
 }
 
-function checkLengths(run: string, graph: Graph, { weights, statistics }: Checkpoint): void {
+function checkLengths(run: string, graph: Graph, { vectors }: Checkpoint): void {
+  const {
+    weights,
+    statistics: [statistics],
+  } = vectors;
   if (weights.length === graph.parameterLength && statistics.length === graph.statisticsLength) return;
   throw new UsageError(
     `${run}: expected a checkpoint of ${graph.name} as its config.yaml says, got ${weights.length} weights in place of ${graph.parameterLength}; has config.yaml been changed?`,
