@@ -7,7 +7,8 @@ import type { Config } from '../config/schema.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import type { ModelState } from '../models/state-dict.ts';
-import { readCheckpoint, type TrainedOn } from '../training/checkpoint.ts';
+import { CheckpointError, readCheckpoint, type TrainedOn } from '../training/checkpoint.ts';
+import { meanStatistics } from '../training/run-state.ts';
 import { formatNumberOf } from './format.ts';
 
 /** `statistics`: the mean over the workers. */
@@ -48,10 +49,13 @@ export async function readRun(run: string, which: RunWeights['which'] = 'last'):
 
 async function readWeights(file: string): Promise<Omit<RunWeights, 'which' | 'config'>> {
   try {
-    const { weights, statistics, trainedOn, epoch, step } = await readCheckpoint(file);
-    return { weights, statistics, trainedOn, epoch, step };
-  } catch {
-    throw new UsageError(`${file}: expected a gradamp checkpoint of version 1, got something else`);
+    const { trainedOn, progress, vectors } = await readCheckpoint(file);
+    const { weights } = vectors;
+    const statistics = meanStatistics(vectors);
+    return { weights, statistics, trainedOn, epoch: progress.history.length, step: progress.step };
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new UsageError(`${file}: ${error.message}`);
   }
 }
 

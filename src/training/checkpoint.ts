@@ -1,13 +1,16 @@
-// The trained numbers of a run in one file: weights, momentum and running statistics, with the config and the training
-// split they belong to.
+// All that a run remembers, in one file: a MessagePack map whose last entry is a checksum of what is in front of it.
+// What may stand in it is checkpoint-structure.ts's; which files a run keeps, checkpoints.ts's.
 
 import { createHash } from 'node:crypto';
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { Packr } from 'msgpackr';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { Dataset, Normalisation } from '../data/dataset.ts';
+import { checkStructure, StructureError } from './checkpoint-structure.ts';
+import { writeDurably } from './durable.ts';
+import { BYTES_HEADER, Packer, UnpackError, Unpacker } from './msgpack.ts';
+import type { RunProgress, RunVectors } from './run-state.ts';
 
 const FORMAT = 'gradamp-checkpoint';
+const VERSION = 2;
 
 /** The training split that the weights have learnt from. */
 export interface TrainedOn {
@@ -23,67 +26,259 @@ export function trainedOn({ train, normalisation }: Dataset): TrainedOn {
 
 export interface Checkpoint {
   readonly format: typeof FORMAT;
-  readonly version: 1;
+  readonly version: typeof VERSION;
   /** YAML of the resolved config. */
   readonly config: string;
+  /** `sha256:...` of it. */
+  readonly configHash: string;
   readonly trainedOn: TrainedOn;
-  /** Complete epochs. */
-  readonly epoch: number;
-  /** Steps taken in the epoch after those. */
-  readonly step: number;
-  /** Laid out by the model's graph: [graph.parameterLength]. */
-  readonly weights: Float32Array;
-  readonly velocity: Float32Array;
-  /** [graph.statisticsLength], the mean over the workers. */
-  readonly statistics: Float32Array;
+  readonly progress: RunProgress;
+  readonly vectors: RunVectors;
 }
 
-/** In the file the vectors are bytes, little-endian: copied at the speed of memory, not number by number. */
-const VECTORS = ['weights', 'velocity', 'statistics'] as const;
-const packr = new Packr({ useRecords: false });
+/** What does not follow from the rest. */
+export type CheckpointContent = Pick<Checkpoint, 'config' | 'trainedOn' | 'progress' | 'vectors'>;
 
-/** Writes beside, flushes to the disk, then renames: a reader sees the old file or the new one, whole. */
-export async function writeCheckpoint(
-  file: string,
-  checkpoint: Omit<Checkpoint, 'format' | 'version'>,
-): Promise<void> {
-  const bytes = ({ buffer, byteOffset, byteLength }: Float32Array) =>
-    Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
-  const vectors = Object.fromEntries(VECTORS.map((name) => [name, bytes(checkpoint[name])]));
-  const content = packr.pack({ format: FORMAT, version: 1, ...checkpoint, ...vectors });
-  const partial = `${file}.tmp`;
-  await writeDurably(partial, content);
-  await rename(partial, file);
-  await syncFolder(dirname(file));
+/** The file is no checkpoint that this version reads; the message is one line that says why, without its name. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError';
 }
 
-async function writeDurably(file: string, content: Uint8Array): Promise<void> {
-  const handle = await open(file, 'w');
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
+/** `sha256:` and 64 hexadecimal digits, of a config's YAML. */
+export const hashConfig = (config: string): string =>
+  `sha256:${createHash('sha256').update(config).digest('hex')}`;
+
+/**
+ * So much is hashed, written or read at a time: 0.4 ms of hashing, in which the event loop waits. Also what node's
+ * `writeFile` hands to the system at once, so that a write never waits for hashing between two of its parts.
+ */
+export const CHUNK_BYTES = 2 ** 19;
+
+/** Its header, `checksum`, a header of two bytes, SHA-256. */
+const CHECKSUM_ENTRY = Buffer.from('\xa8checksum\xc4\x20', 'latin1');
+const TRAILER_BYTES = CHECKSUM_ENTRY.length + 32;
+
+/**
+ * Beside the old file, then in its place: see `writeDurably`. Vectors are written from where they are, and must not
+ * change before this is done.
+ * @returns size of the file.
+ * @throws what the system throws; the old file is as it was.
+ */
+export async function writeCheckpoint(file: string, content: CheckpointContent): Promise<{ bytes: number }> {
+  let bytes = 0;
+  function* counted() {
+    for (const chunk of encodeCheckpoint(content)) {
+      bytes += chunk.length;
+      yield chunk;
+    }
+  }
+  await writeDurably(file, ahead(counted()));
+  return { bytes };
+}
+
+/** The bytes of the file, in chunks of at most CHUNK_BYTES: views of the vectors, hashed when they are asked for. */
+export function* encodeCheckpoint(content: CheckpointContent): Generator<Uint8Array> {
+  const hash = createHash('sha256');
+  for (const part of layOut(content)) {
+    for (let start = 0; start < part.length; start += CHUNK_BYTES) {
+      const chunk = part.subarray(start, start + CHUNK_BYTES);
+      hash.update(chunk);
+      yield chunk;
+    }
+  }
+  yield Buffer.concat([CHECKSUM_ENTRY, hash.digest()]);
+}
+
+/** Makes the next chunk while the last one, already handed out, is being written. */
+async function* ahead<Chunk>(chunks: Iterator<Chunk>): AsyncGenerator<Chunk> {
+  let next = chunks.next();
+  while (!next.done) {
+    const coming = new Promise<IteratorResult<Chunk>>((resolve) => {
+      setImmediate(() => resolve(chunks.next()));
+    });
+    yield next.value;
+    next = await coming;
   }
 }
 
-/** Makes a rename last. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+/** All but the checksum: small parts and vectors in turn. */
+function* layOut({ config, trainedOn, progress, vectors }: CheckpointContent): Generator<Uint8Array> {
+  const packer = new Packer();
+  const head = {
+    format: FORMAT,
+    version: VERSION,
+    config,
+    configHash: hashConfig(config),
+    trainedOn,
+    progress,
+  };
+  packer.mapHeader(Object.keys(head).length + 2);
+  for (const [key, value] of Object.entries(head)) {
+    packer.string(key);
+    packer.value(value);
+  }
+  function* vector(path: Path, { buffer, byteOffset, byteLength }: Float32Array) {
+    packAligned(packer, path);
+    packer.bytesHeader(byteLength);
+    yield packer.take();
+    yield Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
+    packer.skip(byteLength);
+  }
+  const { weights, velocity, statistics, accumulators } = vectors;
+  yield* vector(['vectors', accumulators ? 4 : 3, 'weights'], weights);
+  yield* vector(['velocity'], velocity);
+  packer.string('statistics');
+  packer.arrayHeader(statistics.length);
+  for (const values of statistics) yield* vector([], values);
+  if (accumulators) {
+    yield* vector(['accumulators', 2, 'S'], accumulators.S);
+    yield* vector(['A'], accumulators.A);
+  }
+  yield packer.take();
+}
+
+/** Keys, and the number of entries of maps, that lead to a vector from the one before. */
+type Path = readonly (string | number)[];
+
+/**
+ * Lets a vector lie at a multiple of 4, where its path has keys to be stretched: a key's header may be longer than it
+ * has to be. So the reader need not copy it. Small ones without a key of their own, the statistics, it copies.
+ */
+function packAligned(packer: Packer, path: Path): void {
+  const packed = path.reduce<number>(
+    (sum, step) => sum + 1 + (typeof step === 'string' ? step.length : 0),
+    0,
+  );
+  let slack = -(packer.length + packed + BYTES_HEADER) & 3;
+  for (const step of path) {
+    if (typeof step === 'number') packer.mapHeader(step);
+    else {
+      const extra = Math.min(slack, 2);
+      packer.string(step, extra);
+      slack -= extra;
+    }
   }
 }
 
-/** @throws Error where the file is no checkpoint of this version. */
+/**
+ * The vectors are views of the bytes of the file where they lie at a multiple of 4, as they do; nothing is kept twice.
+ * @throws CheckpointError where the file is no checkpoint of this version, or is damaged; else what the system throws.
+ */
 export async function readCheckpoint(file: string): Promise<Checkpoint> {
-  const content = packr.unpack(await readFile(file));
-  if (content?.format !== FORMAT || content.version !== 1) {
-    throw new Error(`${file}: expected a gradamp checkpoint of version 1`);
+  const handle = await open(file);
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw new CheckpointError('no checkpoint: expected a file');
+    checkHead(await readPart(handle, 0, Math.min(stat.size, LONGEST_HEAD)), stat.size);
+    await checkTrailer(handle, stat.size);
+    return decode(await readWhole(handle, stat.size));
+  } finally {
+    await handle.close();
   }
-  // Copied, since the bytes may lie at any offset.
-  const vector = (bytes: Uint8Array) => new Float32Array(Uint8Array.from(bytes).buffer);
-  return { ...content, ...Object.fromEntries(VECTORS.map((name) => [name, vector(content[name])])) };
+}
+
+/** Of the two entries at the front, in any of their encodings. */
+const LONGEST_HEAD = 64;
+
+/** These two come first in every version, whatever follows. */
+function checkHead(head: Uint8Array, size: number): void {
+  const unpacker = new Unpacker(head);
+  let version: unknown;
+  try {
+    unpacker.mapHeader();
+    const found = [unpacker.value(), unpacker.value(), unpacker.value()];
+    if (String(found) !== String(['format', FORMAT, 'version'])) throw new UnpackError('other entries');
+    version = unpacker.value();
+  } catch (error) {
+    if (error instanceof UnpackError && error.early && size < LONGEST_HEAD) {
+      throw new CheckpointError(`truncated: expected a checkpoint, got ${size} bytes`);
+    }
+    throw new CheckpointError(`no checkpoint: expected a map that starts with the format ${FORMAT}`);
+  }
+  if (version === VERSION) return;
+  if (typeof version !== 'number') throw new CheckpointError('no checkpoint: expected a version number');
+  const age = version > VERSION ? 'newer' : 'older';
+  throw new CheckpointError(
+    `version ${version} is ${age} than this gradamp, which reads version ${VERSION}; use the gradamp that wrote it`,
+  );
+}
+
+async function checkTrailer(handle: FileHandle, size: number): Promise<void> {
+  const start = Math.max(0, size - TRAILER_BYTES);
+  const trailer = await readPart(handle, start, size - start);
+  if (trailer.length === TRAILER_BYTES && CHECKSUM_ENTRY.compare(trailer, 0, CHECKSUM_ENTRY.length) === 0) {
+    return;
+  }
+  throw new CheckpointError(`truncated: expected a checksum at the end of the file, of ${size} bytes`);
+}
+
+async function readPart(handle: FileHandle, start: number, length: number): Promise<Uint8Array> {
+  const buffer = Buffer.alloc(length);
+  await fill(handle, buffer, start);
+  return buffer;
+}
+
+/** @throws CheckpointError where the file ends before the buffer is full. */
+async function fill(handle: FileHandle, buffer: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < buffer.length; ) {
+    const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done);
+    if (bytesRead === 0) throw new CheckpointError('truncated: the file became shorter while it was read');
+    done += bytesRead;
+  }
+}
+
+/** Hashes a chunk while the next one is read. @throws CheckpointError where the checksum is another. */
+async function readWhole(handle: FileHandle, size: number): Promise<Uint8Array> {
+  const bytes = allocate(size);
+  const summed = bytes.subarray(0, size - TRAILER_BYTES);
+  const hash = createHash('sha256');
+  for (let start = 0; start < size; start += CHUNK_BYTES) {
+    const reading = fill(handle, bytes.subarray(start, start + CHUNK_BYTES), start);
+    hash.update(summed.subarray(Math.max(0, start - CHUNK_BYTES), start));
+    await reading;
+  }
+  hash.update(summed.subarray(Math.floor((size - 1) / CHUNK_BYTES) * CHUNK_BYTES));
+  if (hash.digest().equals(bytes.subarray(size - 32))) return bytes;
+  throw new CheckpointError('checksum differs: the file is not as it was written');
+}
+
+function allocate(size: number): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(size);
+  } catch {
+    throw new CheckpointError(`too large: expected a file that fits into memory, got ${size} bytes`);
+  }
+}
+
+/** Of the whole file, whose checksum is right. @throws CheckpointError where it is no checkpoint for all that. */
+function decode(bytes: Uint8Array): Checkpoint {
+  try {
+    const unpacker = new Unpacker(bytes);
+    const map = unpacker.value();
+    if (unpacker.rest > 0)
+      throw new UnpackError(`expected nothing behind the map, got ${unpacker.rest} bytes`);
+    const { checksum, ...checkpoint } = checkStructure(map);
+    if (hashConfig(checkpoint.config) !== checkpoint.configHash) {
+      throw new StructureError('configHash: expected that of the config');
+    }
+    const { weights, velocity, statistics, accumulators } = checkpoint.vectors;
+    const vectors = {
+      weights: toVector(weights),
+      velocity: toVector(velocity),
+      statistics: statistics.map(toVector),
+      ...(accumulators && { accumulators: { S: toVector(accumulators.S), A: toVector(accumulators.A) } }),
+    };
+    return { ...checkpoint, vectors };
+  } catch (error) {
+    if (!(error instanceof UnpackError || error instanceof StructureError)) throw error;
+    throw new CheckpointError(`unexpected content: ${error.message}`);
+  }
+}
+
+/** A view where it can be one. */
+function toVector({ buffer, byteOffset, byteLength }: Uint8Array): Float32Array {
+  const aligned = byteOffset % Float32Array.BYTES_PER_ELEMENT === 0;
+  const start = aligned ? byteOffset : 0;
+  const from = aligned ? buffer : buffer.slice(byteOffset, byteOffset + byteLength);
+  return new Float32Array(from, start, byteLength / Float32Array.BYTES_PER_ELEMENT);
 }

@@ -40,6 +40,14 @@ export interface RunVectors {
   readonly accumulators?: DirectionAccumulators;
 }
 
+/** Float32 [graph.statisticsLength]: what the running statistics are at an epoch's end. Not a copy where there is one. */
+export function meanStatistics({ statistics }: Pick<RunVectors, 'statistics'>): Float32Array {
+  const [first, ...others] = statistics;
+  if (others.length === 0) return first;
+  const sum = (value: number, i: number) => others.reduce((total, other) => total + other[i], value);
+  return first.map((value, i) => sum(value, i) / statistics.length);
+}
+
 /** A run between two of its steps. */
 export interface RunState {
   readonly progress: RunProgress;
@@ -57,11 +65,3 @@ export const NO_PROGRESS: RunProgress = {
   trainingSeconds: 0,
   seconds: 0,
 };
-
-/** Over the workers: what evaluation takes. */
-export function meanStatistics({ statistics }: Pick<RunVectors, 'statistics'>): Float32Array {
-  if (statistics.length === 1) return statistics[0];
-  return statistics[0].map(
-    (_, index) => statistics.reduce((sum, values) => sum + values[index], 0) / statistics.length,
-  );
-}

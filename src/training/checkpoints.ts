@@ -1,0 +1,159 @@
+// The checkpoints in a run's folder: the last one, and some of those before it.
+
+import { copyFile, link, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Checkpoint,
+  type CheckpointContent,
+  CheckpointError,
+  readCheckpoint,
+  writeCheckpoint,
+} from './checkpoint.ts';
+import type { RunProgress } from './run-state.ts';
+
+/** The last one. */
+const CURRENT = 'checkpoint.msgpack';
+
+/** Where a run stands. */
+interface Position {
+  /** Complete epochs. */
+  readonly epoch: number;
+  /** Steps taken in the epoch after those. */
+  readonly step: number;
+}
+
+export interface RefusedCheckpoint {
+  /** Name in the folder. */
+  readonly file: string;
+  readonly reason: string;
+}
+
+export interface FoundCheckpoint {
+  readonly checkpoint: Checkpoint;
+  /** Name in the folder. */
+  readonly file: string;
+  /** Newer ones that cannot be read. */
+  readonly refused: readonly RefusedCheckpoint[];
+}
+
+/** Writes the checkpoints of one run; one `write` at a time. */
+export class Checkpoints {
+  readonly #directory: string;
+  readonly #keep: number;
+  /** Of CURRENT, where it is known to be whole. */
+  #current?: Position;
+  /** Names of files that cannot be read. */
+  #refused: readonly string[] = [];
+
+  /** @param keep how many stay, the last included; at least 1. */
+  constructor(directory: string, keep: number) {
+    this.#directory = directory;
+    this.#keep = keep;
+  }
+
+  /** Tells what the run goes on from: of this folder. Those that were refused go when the next one is whole. */
+  restored({ checkpoint, file, refused }: FoundCheckpoint): void {
+    this.#current = file === CURRENT ? positionOf(checkpoint.progress) : undefined;
+    this.#refused = refused.map(({ file }) => file);
+  }
+
+  /**
+   * Replaces the last one, which stays under a name by its position as long as it is among the `keep` newest.
+   * @returns size of the file.
+   * @throws what the system throws; the last one is as it was.
+   */
+  async write(content: CheckpointContent): Promise<{ bytes: number }> {
+    const position = positionOf(content.progress);
+    await this.#removeLeftovers();
+    if (this.#keep > 1 && this.#current && compare(this.#current, position) !== 0) {
+      await this.#keepCurrent(this.#current);
+    }
+    const written = await writeCheckpoint(this.#path(CURRENT), content);
+    this.#current = position;
+    await this.#removeOld();
+    return written;
+  }
+
+  /** Of writes that were cut off. */
+  async #removeLeftovers(): Promise<void> {
+    const names = await readdir(this.#directory);
+    await this.#remove(names.filter((name) => /^checkpoint.*\.msgpack\.tmp$/.test(name)));
+  }
+
+  /** A second name of the same bytes, or a copy; neither, where the disk has no room for it or will not have it. */
+  async #keepCurrent(position: Position): Promise<void> {
+    const [from, to] = [this.#path(CURRENT), this.#path(nameOf(position))];
+    const partial = `${to}.tmp`;
+    try {
+      // One of that name is of an attempt before the run went back.
+      await rm(to, { force: true });
+      await link(from, to).catch(async () => {
+        await copyFile(from, partial);
+        await rename(partial, to);
+      });
+    } catch {
+      await rm(partial, { force: true });
+    }
+  }
+
+  async #removeOld(): Promise<void> {
+    await this.#remove(this.#refused.filter((name) => name !== CURRENT));
+    this.#refused = [];
+    const kept = keptAmong(await readdir(this.#directory));
+    await this.#remove(kept.slice(this.#keep - 1));
+  }
+
+  async #remove(names: readonly string[]): Promise<void> {
+    await Promise.all(names.map((name) => rm(this.#path(name), { force: true })));
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, name);
+  }
+}
+
+/**
+ * The newest checkpoint of a run's folder that can be read.
+ * @returns undefined where the folder holds none.
+ * @throws CheckpointError with all reasons, where none of those that it holds can be read; else what the system throws
+ * of the folder.
+ */
+export async function newestCheckpoint(directory: string): Promise<FoundCheckpoint | undefined> {
+  const names = await readdir(directory);
+  const candidates = [...names.filter((name) => name === CURRENT), ...keptAmong(names)];
+  const refused: RefusedCheckpoint[] = [];
+  for (const file of candidates) {
+    try {
+      return { checkpoint: await readCheckpoint(join(directory, file)), file, refused };
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      refused.push({ file, reason: error.message });
+    }
+  }
+  if (refused.length === 0) return undefined;
+  const reasons = refused.map(({ file, reason }) => `${file}: ${reason}`);
+  throw new CheckpointError(`expected a checkpoint that can be read, got ${reasons.join('; ')}`);
+}
+
+/** Of a file, by itself or by the system. */
+const isRefusal = (error: unknown): error is Error =>
+  error instanceof CheckpointError || (error instanceof Error && 'syscall' in error);
+
+const positionOf = ({ history, step }: RunProgress): Position => ({ epoch: history.length, step });
+
+const nameOf = ({ epoch, step }: Position): string =>
+  `checkpoint-${String(epoch).padStart(4, '0')}-${String(step).padStart(6, '0')}.msgpack`;
+
+/** Above 0 where `a` is further. */
+const compare = (a: Position, b: Position): number => a.epoch - b.epoch || a.step - b.step;
+
+/** Names of kept checkpoints, newest first. */
+function keptAmong(names: readonly string[]): readonly string[] {
+  return names
+    .flatMap((name) => {
+      const [, epoch, step] = /^checkpoint-(\d{4,})-(\d{6,})\.msgpack$/.exec(name) ?? [];
+      return epoch === undefined ? [] : [{ name, epoch: Number(epoch), step: Number(step) }];
+    })
+    .sort((a, b) => compare(b, a))
+    .map(({ name }) => name);
+}
