@@ -40,7 +40,7 @@ export class ResidentStepper implements Stepper {
     });
   }
 
-  begin({ factors, analysed }: StepperOrder): void {
+  begin({ factors, analysed, totals }: StepperOrder): void {
     const { rank, graph, config, store } = this.#setup;
     const { apply } = updateSettings(config);
     this.#upload();
@@ -55,6 +55,7 @@ export class ResidentStepper implements Stepper {
     this.#replica.begin(
       segments.map(({ gradientFactor, rateFactor }) => ({ gradient: gradientFactor, rate: rateFactor })),
       apply === 'backpropagated' ? factors : undefined,
+      totals,
     );
   }
 
@@ -109,8 +110,11 @@ export class ResidentStepper implements Stepper {
   }
 
   publish(): void {
+    // The store has all there is as yet.
+    if (!this.#uploaded) return;
     const { rank, store } = this.#setup;
-    if (rank !== 0 || !this.#uploaded) return;
+    for (const [vector, values] of this.#accumulators()) this.#replica.download(vector, values);
+    if (rank !== 0) return;
     this.#replica.download('weights', store.weights);
     this.#replica.download('velocity', store.velocity);
   }
@@ -149,6 +153,18 @@ export class ResidentStepper implements Stepper {
     const { store } = this.#setup;
     this.#replica.upload('weights', store.weights);
     this.#replica.upload('velocity', store.velocity);
+    for (const [vector, values] of this.#accumulators()) this.#replica.upload(vector, values);
+  }
+
+  /** This worker's shard of those of the store, in a run that amplifies. */
+  #accumulators(): readonly (readonly ['S' | 'A', Float32Array])[] {
+    const { accumulators } = this.#setup.store;
+    if (!accumulators) return [];
+    const { S, A } = accumulators;
+    return [
+      ['S', S.subarray(...this.#shard)],
+      ['A', A.subarray(...this.#shard)],
+    ];
   }
 }
 

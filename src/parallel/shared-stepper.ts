@@ -21,6 +21,8 @@ import { recordGradient } from './record.ts';
 import type { Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
 
+const NO_STEPS = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
+
 export class SharedStepper implements Stepper {
   readonly #setup: StepperSetup;
   readonly #replica: Replica;
@@ -31,7 +33,7 @@ export class SharedStepper implements Stepper {
   #segments: readonly Segment[] = [];
   #backpropagated: LayerFactors | undefined;
   #statistics: Float32Array;
-  #totals = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
+  #totals = { ...NO_STEPS };
   #result: PassResult = { lossSum: 0, correct: 0 };
 
   constructor(engine: Engine, setup: StepperSetup) {
@@ -51,7 +53,7 @@ export class SharedStepper implements Stepper {
     });
   }
 
-  begin({ factors, analysed }: StepperOrder): void {
+  begin({ factors, analysed, totals }: StepperOrder): void {
     const { graph, config } = this.#setup;
     const { apply } = updateSettings(config);
     this.#analysed = analysed;
@@ -61,7 +63,7 @@ export class SharedStepper implements Stepper {
         ? segmentsOf(graph, this.#shard, new Map(), 'gradient')
         : segmentsOf(graph, this.#shard, factors, apply);
     const { skippedInARow } = this.#totals;
-    this.#totals = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow };
+    this.#totals = { ...NO_STEPS, skippedInARow, ...totals };
   }
 
   compute({ passes, batchSize, first }: Step): void {

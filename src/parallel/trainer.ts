@@ -6,7 +6,7 @@ import { augment } from '../data/augmentation.ts';
 import type { Batch, Dataset } from '../data/dataset.ts';
 import { type EvaluatedPart, type Partition, partition } from '../data/partition.ts';
 import { epochOrder, globalBatch, largestPass, passesOf, stepCount } from '../data/sampling.ts';
-import type { DeviceMemory, Engine, PassResult } from '../engines/engine.ts';
+import type { DeviceMemory, Engine, PassResult, StepTotals } from '../engines/engine.ts';
 import { createEngine } from '../engines/index.ts';
 import { threadsPerWorker } from '../engines/torch/threads.ts';
 import { candidatesOf } from '../models/candidates.ts';
@@ -45,13 +45,11 @@ export interface EpochOrder extends StepperOrder {
   readonly steps?: readonly [first: number, end: number];
 }
 
-/** Sums over this worker's samples of the steps that were not skipped. */
-export interface EpochSums extends PassResult {
-  readonly samples: number;
-  /** Optimizer steps taken. */
-  readonly iterations: number;
-  /** Steps skipped for a non-finite gradient: by all workers, and so the same number for all. */
-  readonly skipped: number;
+/**
+ * Sums over this worker's samples of the steps that were not skipped, added to the order's totals. Steps are skipped by all
+ * workers: these numbers are the same for all.
+ */
+export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
   /** A stop was requested and the epoch is not complete. */
   readonly stopped: boolean;
   /** So many steps in a row were skipped that training cannot recover. */
@@ -153,7 +151,7 @@ export class Trainer {
     const { lossSum, correct, samples: seen, iterations, skipped, skippedInARow } = totals;
     const { waitedMilliseconds: waited } = totals;
     return {
-      ...{ lossSum, correct, samples: seen, iterations, skipped },
+      ...{ lossSum, correct, samples: seen, iterations, skipped, skippedInARow },
       stopped: stopping && taken < end,
       // What ended the loop counts, though a step that was in flight then may have succeeded.
       diverged: diverged || skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
@@ -197,7 +195,7 @@ export class Trainer {
     return this.#stepper.measure();
   }
 
-  /** Puts weights and momentum into the store, where they are not kept there. */
+  /** Puts weights, momentum, S and A into the store, where they are not kept there. */
   publish(): void {
     this.#stepper.publish();
   }
