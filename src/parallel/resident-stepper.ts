@@ -5,9 +5,10 @@ import type { Batch } from '../data/dataset.ts';
 import { largestPass, passesOf } from '../data/sampling.ts';
 import type { Engine, PassResult, ResidentReplica, StepTotals } from '../engines/engine.ts';
 import type { Candidate } from '../models/candidates.ts';
+import { firstNonFinite } from '../training/non-finite.ts';
 import { intersect, segmentsOf, shardOf, tensorsOf } from '../training/update.ts';
 import { recordGradient } from './record.ts';
-import type { Step, Stepper, StepperOrder } from './stepper.ts';
+import type { SkippedStep, Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
 
 /** An engine on a device that can keep all there is of a run. */
@@ -23,6 +24,9 @@ export class ResidentStepper implements Stepper {
   #joined = false;
   #analysed = false;
   #totals: StepTotals | undefined;
+  /** The last one. */
+  #optimizerStep = 0;
+  nonFinite: SkippedStep | undefined;
 
   constructor(engine: ResidentEngine, setup: StepperSetup) {
     const { rank, config, graph, dataset, store, control, candidates } = setup;
@@ -68,6 +72,7 @@ export class ResidentStepper implements Stepper {
   }
 
   update({ optimizerStep }: Step): StepTotals {
+    this.#optimizerStep = optimizerStep;
     const { rank, config, directory, graph } = this.#setup;
     const gradients = () => {
       // Waits for this step, as the download does.
@@ -84,7 +89,9 @@ export class ResidentStepper implements Stepper {
   end(): StepTotals {
     const { rank, store } = this.#setup;
     this.#replica.download('statistics', store.statistics[rank]);
-    return this.#replica.totals();
+    const totals = this.#replica.totals();
+    this.nonFinite = totals.skippedInARow > 0 ? this.#nonFinite() : undefined;
+    return totals;
   }
 
   evaluate(batch: Batch): PassResult {
@@ -133,6 +140,19 @@ export class ResidentStepper implements Stepper {
     // What it launched last may be a collective that somebody else never came to.
     if (aborted && worldSize > 1) this.#replica.abandon?.();
     this.#replica.dispose();
+  }
+
+  /** Of the last step: the device has its gradient still, but put its statistics back, and keeps no loss. */
+  #nonFinite(): SkippedStep {
+    const { graph } = this.#setup;
+    const vectors = (['weights', 'gradient'] as const).map((vector) => {
+      const values = new Float32Array(graph.parameterLength);
+      this.#replica.download(vector, values);
+      return values;
+    });
+    const [weights, gradient] = vectors;
+    const where = firstNonFinite(graph, { weights, gradient }) ?? 'the activations or the loss';
+    return { optimizerStep: this.#optimizerStep, where };
   }
 
   /** Before the first step, with all other workers. */

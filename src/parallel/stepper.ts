@@ -27,6 +27,13 @@ export interface Step {
   readonly optimizerStep: number;
 }
 
+/** A step with numbers that are not finite. */
+export interface SkippedStep {
+  readonly optimizerStep: number;
+  /** See `firstNonFinite`. */
+  readonly where: string;
+}
+
 export interface Stepper {
   begin(order: StepperOrder): void;
   /** In front of a step's first barrier: this worker's part of the gradient. */
@@ -46,6 +53,8 @@ export interface Stepper {
   publish(): void;
   /** The momentum buffer starts from 0. While no worker is in a step. */
   resetMomentum(): void;
+  /** Of the steps skipped last, the first whose numbers this worker had. From `begin` on, or before it where they are skipped still. */
+  readonly nonFinite?: SkippedStep;
   readonly warning?: string;
   dispose(): void;
 }

@@ -16,9 +16,10 @@ import { learningRateOf } from '../training/learning-rate.ts';
 import { shardOf } from '../training/update.ts';
 import { collectiveOf } from './collective.ts';
 import { Control, type ControlBuffers } from './control.ts';
+import type { NonFinite } from './divergence.ts';
 import { ResidentStepper } from './resident-stepper.ts';
 import { SharedStepper } from './shared-stepper.ts';
-import type { Stepper, StepperOrder } from './stepper.ts';
+import type { SkippedStep, Stepper, StepperOrder } from './stepper.ts';
 import type { StepperSetup } from './stepper-setup.ts';
 import type { ParameterStore } from './store.ts';
 
@@ -52,8 +53,10 @@ export interface EpochOrder extends StepperOrder {
 export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
   /** A stop was requested and the epoch is not complete. */
   readonly stopped: boolean;
-  /** So many steps in a row were skipped that training cannot recover. */
+  /** `skipLimit` steps in a row were skipped: training cannot recover. */
   readonly diverged: boolean;
+  /** Of the steps skipped last, what this worker knows; a device knows it of those only that the epoch ended with. */
+  readonly nonFinite?: NonFinite;
   /**
    * Of this worker's thread, where its device works by itself: milliseconds spent launching the steps, without those
    * that it waited for the device.
@@ -62,9 +65,6 @@ export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
   /** What the device does otherwise than the config would have it. */
   readonly warning?: string;
 }
-
-/** After so many skipped steps in a row training cannot recover. */
-const SKIPPED_IN_A_ROW_LIMIT = 25;
 
 export class Trainer {
   readonly #setup: TrainerSetup;
@@ -144,7 +144,7 @@ export class Trainer {
       control.barrier();
       taken++;
       control.report(rank, { steps: taken - first, ...totals });
-      diverged = totals.skippedInARow >= SKIPPED_IN_A_ROW_LIMIT;
+      diverged = totals.skippedInARow >= config.skipLimit;
     }
     const launched = performance.now() - started;
     const totals = stepper.end();
@@ -154,8 +154,9 @@ export class Trainer {
       ...{ lossSum, correct, samples: seen, iterations, skipped, skippedInARow },
       stopped: stopping && taken < end,
       // What ended the loop counts, though a step that was in flight then may have succeeded.
-      diverged: diverged || skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
+      diverged: diverged || skippedInARow >= config.skipLimit,
       ...(waited !== undefined && { launchMilliseconds: launched - waited }),
+      ...(stepper.nonFinite && { nonFinite: placed(stepper.nonFinite, stepsPerEpoch) }),
       ...(stepper.warning !== undefined && { warning: stepper.warning }),
     };
   }
@@ -226,6 +227,12 @@ export class Trainer {
     );
   }
 }
+
+const placed = ({ optimizerStep, where }: SkippedStep, stepsPerEpoch: number): NonFinite => ({
+  epoch: Math.floor((optimizerStep - 1) / stepsPerEpoch) + 1,
+  step: ((optimizerStep - 1) % stepsPerEpoch) + 1,
+  where,
+});
 
 /** A run on one device stays there; several devices that are a group each do, and all others meet in shared memory. */
 function createStepper(engine: Engine, setup: StepperSetup): Stepper {
