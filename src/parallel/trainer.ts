@@ -22,6 +22,7 @@ import { SharedStepper } from './shared-stepper.ts';
 import type { SkippedStep, Stepper, StepperOrder } from './stepper.ts';
 import type { StepperSetup } from './stepper-setup.ts';
 import type { ParameterStore } from './store.ts';
+import type { Place } from './whereabouts.ts';
 
 /** What a worker is given once: all of it is shared memory or small. */
 export interface TrainerSetup {
@@ -104,9 +105,10 @@ export class Trainer {
       store.weights,
       shardOf(graph.parameterLength, rank, config.devices.length),
     );
-    const control = new Control(setup.control);
+    const control = new Control(setup.control, rank);
     const candidates = candidatesOf(config, graph);
     const stepper = createStepper(engine, { ...setup, graph, control, candidates });
+    control.enter('idle');
     return new Trainer(setup, control, engine, stepper);
   }
 
@@ -120,6 +122,7 @@ export class Trainer {
     const samplesPerStep = config.batchSize * config.accumulate;
     const stepsPerEpoch = stepCount(samples.length, samplesPerStep);
     const [first, end] = order.steps ?? [0, stepsPerEpoch];
+    control.enter('beginning', { epoch, step: first });
     if (order.resetMomentum) stepper.resetMomentum();
     stepper.begin(order);
     let taken = first;
@@ -128,6 +131,7 @@ export class Trainer {
     const started = performance.now();
 
     while (taken < end && !stopping && !diverged) {
+      control.enter('computing', { epoch, step: taken + 1 });
       const globalIndices = globalBatch(samples, taken, samplesPerStep);
       const step = {
         passes: this.#passes(epoch, globalIndices),
@@ -138,16 +142,21 @@ export class Trainer {
       };
       stepper.compute(step);
       if (rank === 0) control.proposeStop();
+      control.enter('before the update');
       control.barrier();
+      control.enter('updating');
       stopping = control.stopAgreed;
       const totals = stepper.update(step);
+      control.enter('behind the update');
       control.barrier();
       taken++;
       control.report(rank, { steps: taken - first, ...totals });
       diverged = totals.skippedInARow >= config.skipLimit;
     }
     const launched = performance.now() - started;
+    control.enter('finishing');
     const totals = stepper.end();
+    control.enter('idle');
     const { lossSum, correct, samples: seen, iterations, skipped, skippedInARow } = totals;
     const { waitedMilliseconds: waited } = totals;
     return {
@@ -172,6 +181,10 @@ export class Trainer {
 
   /** Sums over this worker's share of these images: a part of it where a stop was requested meanwhile. */
   evaluate(part: EvaluatedPart): PassResult & { samples: number } {
+    return this.#at('evaluating', () => this.#evaluate(part));
+  }
+
+  #evaluate(part: EvaluatedPart): PassResult & { samples: number } {
     const { rank, config } = this.#setup;
     const { split, indices } = this.#partition[part];
     const { worldSize } = this.#control;
@@ -193,12 +206,12 @@ export class Trainer {
 
   /** What this worker's shard adds to the sums of each candidate layer, in the order of the run's candidates. */
   measure(): readonly DirectionSums[] {
-    return this.#stepper.measure();
+    return this.#at('measuring', () => this.#stepper.measure());
   }
 
   /** Puts weights, momentum, S and A into the store, where they are not kept there. */
   publish(): void {
-    this.#stepper.publish();
+    this.#at('publishing', () => this.#stepper.publish());
   }
 
   /** Undefined where the device's memory is the host's. */
@@ -208,6 +221,14 @@ export class Trainer {
 
   dispose(): void {
     this.#stepper.dispose();
+  }
+
+  /** Tells where this worker is; a place that it does not come back from stays told. */
+  #at<T>(place: Place, work: () => T): T {
+    this.#control.enter(place);
+    const result = work();
+    this.#control.enter('idle');
+    return result;
   }
 
   /** Each of the step's batches is shared among the workers by itself. */

@@ -294,7 +294,7 @@ describe('a group of three workers', () => {
     const { workers, noted } = startGroup(true);
     await workers.all((worker) => worker.start());
     await expect(workers.all((worker) => worker.train(plain))).rejects.toThrow(
-      'worker 1 (cuda:1) failed: out of something',
+      'worker 1 (cuda:1) failed in step 1 of epoch 1: out of something',
     );
     await workers.close();
     for (const rank of [0, 1, 2]) {
