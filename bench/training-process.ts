@@ -6,7 +6,7 @@ import type { Config } from '../src/config/schema.ts';
 import type { DeviceMemory } from '../src/engines/engine.ts';
 import { candidatesOf } from '../src/models/candidates.ts';
 import { createControlBuffers } from '../src/parallel/control.ts';
-import { measureCandidates } from '../src/parallel/coordinator.ts';
+import { measureCandidates } from '../src/parallel/epoch.ts';
 import { averageStatistics, createStore } from '../src/parallel/store.ts';
 import { WorkerGroup } from '../src/parallel/worker-group.ts';
 import { graphOf } from './measured.ts';

@@ -1,50 +1,76 @@
 // Writes a run's checkpoints behind its back: training goes on as soon as there is a copy in memory.
 
-/** Of each kind one may wait; a newer one takes its place. */
-export type CheckpointKind = 'last' | 'best';
+/** A checkpoint that is to be written. */
+export interface CheckpointTarget {
+  /** Name in the run's folder. */
+  readonly file: string;
+  /** Complete epochs, and steps behind them. */
+  readonly epoch: number;
+  readonly step: number;
+}
+
+export interface CheckpointFailure extends CheckpointTarget {
+  readonly error: Error;
+  /** The one before it of this file failed, too. */
+  readonly repeated: boolean;
+}
 
 interface Waiting {
-  readonly kind: CheckpointKind;
+  readonly target: CheckpointTarget;
   readonly write: () => Promise<void>;
 }
 
-/** One write at a time. What fails is told, and kept until `settled`. */
+/** One write at a time; of each file one may wait, and a newer one takes its place. */
 export class CheckpointWriter {
-  readonly #onFailure: (kind: CheckpointKind, error: Error) => void;
-  readonly #failures = new Map<CheckpointKind, Error>();
-  #waiting: Waiting[] = [];
+  readonly #onFailure: (failure: CheckpointFailure) => void;
+  /** By file, of the newest write. */
+  readonly #failures = new Map<string, Error>();
+  #waiting: readonly Waiting[] = [];
   #running: Promise<void> | undefined;
 
-  constructor(onFailure: (kind: CheckpointKind, error: Error) => void) {
+  constructor(onFailure: (failure: CheckpointFailure) => void) {
     this.#onFailure = onFailure;
   }
 
-  /** Returns at once. */
-  submit(kind: CheckpointKind, write: () => Promise<void>): void {
-    this.#waiting = [...this.#waiting.filter((waiting) => waiting.kind !== kind), { kind, write }];
+  /** Returns at once. A failure is told, and the next write of the file is as welcome as ever. */
+  submit(target: CheckpointTarget, write: () => Promise<void>): void {
+    const others = this.#waiting.filter((waiting) => waiting.target.file !== target.file);
+    this.#waiting = [...others, { target, write }];
     this.#running ??= this.#drain();
   }
 
   /**
    * When all that was submitted is on the disk.
-   * @throws Error of the newest write of a kind, where that failed.
+   * @throws Error of the newest write of a file, where that failed.
    */
   async settled(): Promise<void> {
     await this.#running;
-    for (const failure of this.#failures.values()) throw failure;
+    for (const [file, error] of this.#failures) {
+      throw new Error(`${file} could not be written: ${error.message}; the one before it stays`, {
+        cause: error,
+      });
+    }
   }
 
   async #drain(): Promise<void> {
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-      const { kind, write } = next;
+    for (let next = this.#next(); next; next = this.#next()) {
+      const { target, write } = next;
       try {
         await write();
-        this.#failures.delete(kind);
-      } catch (error) {
-        this.#failures.set(kind, error as Error);
-        this.#onFailure(kind, error as Error);
+        this.#failures.delete(target.file);
+      } catch (cause) {
+        const error = cause instanceof Error ? cause : new Error(String(cause));
+        const repeated = this.#failures.has(target.file);
+        this.#failures.set(target.file, error);
+        this.#onFailure({ ...target, error, repeated });
       }
     }
     this.#running = undefined;
+  }
+
+  #next(): Waiting | undefined {
+    const [first, ...others] = this.#waiting;
+    this.#waiting = others;
+    return first;
   }
 }

@@ -1,5 +1,7 @@
 // The words that workers and coordinator share beside the numbers: a barrier, abort and pause requests, flags of
-// non-finite gradients, progress. Integers under Atomics; the coordinator only reads, asks and never waits.
+// non-finite gradients, progress, where everybody is. Integers under Atomics; the coordinator only reads, asks and never waits.
+
+import { createWhereabouts, type Place, Whereabouts } from './whereabouts.ts';
 
 const ARRIVED = 0;
 const GENERATION = 1;
@@ -27,6 +29,7 @@ export interface ControlBuffers {
   readonly progress: Float64Array;
   /** By what the workers' devices find each other, where they are a group. */
   readonly groupId: Uint8Array;
+  readonly whereabouts: Int32Array;
 }
 
 /** Bytes of NCCL's. */
@@ -45,6 +48,7 @@ export function createControlBuffers(worldSize: number): ControlBuffers {
     words: new Int32Array(new SharedArrayBuffer(4 * (FLAGS + worldSize))),
     progress: new Float64Array(new SharedArrayBuffer(8 * PROGRESS_FIELDS * worldSize)),
     groupId: new Uint8Array(new SharedArrayBuffer(GROUP_ID_LENGTH)),
+    whereabouts: createWhereabouts(worldSize),
   };
 }
 
@@ -53,8 +57,13 @@ export class Control {
   readonly #groupId: Uint8Array;
   readonly #words: Int32Array;
   readonly #progress: Float64Array;
+  readonly whereabouts: Whereabouts;
+  readonly #rank?: number;
 
-  constructor({ words, progress, groupId }: ControlBuffers) {
+  /** @param rank of the worker that it belongs to, which then tells where it is. */
+  constructor({ words, progress, groupId, whereabouts }: ControlBuffers, rank?: number) {
+    this.whereabouts = new Whereabouts(whereabouts);
+    this.#rank = rank;
     this.#groupId = groupId;
     this.#words = words;
     this.#progress = progress;
@@ -66,6 +75,12 @@ export class Control {
    * @throws AbortedError when the run was aborted.
    */
   barrier(): void {
+    this.#waits(true);
+    this.#meet();
+    this.#waits(false);
+  }
+
+  #meet(): void {
     const words = this.#words;
     const generation = Atomics.load(words, GENERATION);
     if (Atomics.add(words, ARRIVED, 1) === this.worldSize - 1) {
@@ -79,6 +94,15 @@ export class Control {
       }
     }
     if (this.aborted) throw new AbortedError('another worker failed');
+  }
+
+  #waits(waiting: boolean): void {
+    if (this.#rank !== undefined) this.whereabouts.wait(this.#rank, waiting);
+  }
+
+  /** Tells where this worker is; epoch and step as before where they are not given. */
+  enter(place: Place, at?: { readonly epoch: number; readonly step: number }): void {
+    if (this.#rank !== undefined) this.whereabouts.enter(this.#rank, place, at);
   }
 
   /** What rank 0 made, known to all. Every worker calls it. */
@@ -145,6 +169,7 @@ export class Control {
 
   report(rank: number, { steps, samples, lossSum, correct }: WorkerProgress): void {
     this.#progress.set([steps, samples, lossSum, correct], rank * PROGRESS_FIELDS);
+    this.whereabouts.sign(rank);
   }
 
   /** All workers together; `steps` of the slowest. May mix two steps: for display only. */

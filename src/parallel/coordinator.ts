@@ -19,7 +19,7 @@ import { RunDirectory } from '../training/run-directory.ts';
 import { acquireRunLock, type RunLock } from '../training/run-lock.ts';
 import { NO_PROGRESS, type RunState } from '../training/run-state.ts';
 import { readInitialWeights } from '../training/weights-file.ts';
-import { CheckpointWriter } from './checkpoint-writer.ts';
+import { type CheckpointFailure, CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
 import { type Run, type RunPosition, save, snapshot, trainEpoch, warnOnce } from './epoch.ts';
 import { linesOf, outline } from './outline.ts';
@@ -93,8 +93,8 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const run: Run = {
       ...{ config, dataset, trainedOn: images, graph, store, workers, engine, files, signal, started },
       reporter: options.reporter,
-      checkpoints: new Checkpoints(directory, config.checkpoint.keep, resumption?.restored),
-      writer: new CheckpointWriter((kind, error) => files.checkpointFailed(kind, error)),
+      checkpoints: openCheckpoints(config, directory, resumption),
+      writer: new CheckpointWriter((failure) => tellFailure(files, options.reporter, failure)),
       meter: new ProgressMeter(config, dataset, workers.control, options.reporter, begun),
       secondsBefore: progress.seconds,
       warnings: new Set(),
@@ -118,7 +118,7 @@ async function trainRun(run: Run, position: RunPosition, until?: number): Promis
     save(run, position, state);
     await writer.settled();
     const summary = summarise(run, state);
-    files.writeSummary(summary);
+    await files.writeSummary(summary);
     return { summary, selections: state.progress.selections, state };
   } catch (error) {
     // What is being written is to be whole.
@@ -151,6 +151,25 @@ async function openFolder(
   return RunDirectory.reopen(directory, text, resumption?.state.progress ?? NO_PROGRESS, told);
 }
 
+function openCheckpoints({ checkpoint }: Config, directory: string, resumption?: Resumption): Checkpoints {
+  const checkpoints = new Checkpoints(directory, checkpoint.keep);
+  if (resumption?.found) checkpoints.restored(resumption.found);
+  return checkpoints;
+}
+
+/** Training goes on with the checkpoints before, and tries again with the next. */
+function tellFailure(
+  { log }: RunDirectory,
+  reporter: Reporter,
+  { file, epoch, step, error, repeated }: CheckpointFailure,
+): void {
+  log.checkpointFailed({ file, epoch, step, reason: error.message });
+  if (repeated) return;
+  reporter.message(
+    `warning: ${file} could not be written (${error.message}); training goes on, the one before it stays, and the next is tried as planned`,
+  );
+}
+
 /** Says what runs, in the log and to whoever watches. */
 function announce(run: Run, resumption: Resumption | undefined, warnings: readonly string[]): void {
   const { config, dataset, graph, engine, files, reporter } = run;
@@ -166,7 +185,7 @@ function announce(run: Run, resumption: Resumption | undefined, warnings: readon
   const done = resumption ? linesOf(config, resumption.state.progress) : [];
   reporter.start(outline(config, dataset, files.name), done);
   if (resumption) {
-    files.log.resume({ ...resumption.entry, engine: engine.description, devices });
+    files.log.resume({ ...resumption.entry, engine: engine.description, devices, workers: devices.length });
     for (const line of describeResumption(resumption)) reporter.message(line);
   }
   for (const warning of warnings) warnOnce(run, warning);

@@ -17,7 +17,7 @@ import type { Reporter } from '../training/reporter.ts';
 import type { RunDirectory } from '../training/run-directory.ts';
 import type { RunProgress, RunState } from '../training/run-state.ts';
 import type { CheckpointWriter } from './checkpoint-writer.ts';
-import { checkEpoch, DivergedError } from './divergence.ts';
+import { checkEpoch, skippedTooMany } from './divergence.ts';
 import { firstRateOf, phaseOf, planOf } from './outline.ts';
 import type { ProgressMeter } from './progress-meter.ts';
 import { samplesOfSteps, stepsPerEpoch } from './sizes.ts';
@@ -120,7 +120,7 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
   files.appendEpoch(metrics, timings);
   reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, ...timings });
   const losses = config.validation > 0 ? [validationLoss, testLoss] : [testLoss];
-  checkEpoch(epoch, { iterations, skipped }, losses);
+  checkEpoch(epoch, trained[0], losses);
 }
 
 const NOTHING = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
@@ -164,17 +164,11 @@ async function trainSteps(
       totals: trained.map(totalsOf),
       trainingSeconds: progress.trainingSeconds + secondsSince(started),
     };
-    if (trained[0].diverged) throw divergence(run, epoch, trained);
+    if (trained[0].diverged) throw skippedTooMany(config.skipLimit, epoch, trained);
     if (signal?.aborted) return trained[0].step === end ? trained : undefined;
     if (!trained[0].paused) return trained;
     save(run, position, await snapshot(run, position));
   }
-}
-
-/** The limit of skipped steps in a row was met. */
-function divergence({ config }: Run, epoch: number, trained: readonly EpochSums[]): DivergedError {
-  const nonFinite = trained.find((part) => part.nonFinite)?.nonFinite;
-  return DivergedError.inSteps({ epoch, step: trained[0].step, limit: config.skipLimit, nonFinite });
 }
 
 const totalsOf = ({ lossSum, correct, samples, iterations, skipped, skippedInARow }: EpochSums) => ({
@@ -210,14 +204,11 @@ export function save(run: Run, position: RunPosition, state: RunState): void {
   const { config, trainedOn, checkpoints, writer, files } = run;
   position.savedAt = performance.now();
   const { history, step } = state.progress;
-  writer.submit('last', async () => {
+  const what = { file: 'checkpoint.msgpack', epoch: history.length, step };
+  writer.submit(what, async () => {
     const started = performance.now();
     const { bytes } = await checkpoints.write({ config: configDocument(config), trainedOn, ...state });
-    files.log.checkpoint({
-      ...{ epoch: history.length, step, bytes },
-      file: 'checkpoint.msgpack',
-      seconds: secondsSince(started),
-    });
+    files.log.checkpoint({ ...what, bytes, seconds: secondsSince(started) });
   });
 }
 
@@ -232,8 +223,9 @@ async function saveEpoch(run: Run, position: RunPosition): Promise<void> {
   const content = { config: configDocument(config), trainedOn, ...state };
   // In this order: a best epoch that no checkpoint tells of would be trained again, and be the same.
   if (best) {
-    writer.submit('best', async () => {
-      await writeCheckpoint(files.file('best.msgpack'), content);
+    const what = { file: 'best.msgpack', epoch: history.length, step: 0 };
+    writer.submit(what, async () => {
+      await writeCheckpoint(files.file(what.file), content);
     });
   }
   if (due) save(run, position, state);

@@ -3,7 +3,6 @@
 import { type MeasuredLayer, type Selection, select } from '../amplification/selection.ts';
 import { configChanges } from '../config/changes.ts';
 import type { AmplificationSettings, Config } from '../config/schema.ts';
-import type { RunState } from '../training/run-state.ts';
 import { planOf } from './outline.ts';
 import type { Fork } from './resumption.ts';
 

@@ -5,9 +5,10 @@ import type { Batch } from '../data/dataset.ts';
 import { largestPass, passesOf } from '../data/sampling.ts';
 import type { Engine, PassResult, ResidentReplica, StepTotals } from '../engines/engine.ts';
 import type { Candidate } from '../models/candidates.ts';
+import { firstNonFinite } from '../training/non-finite.ts';
 import { intersect, segmentsOf, shardOf, tensorsOf } from '../training/update.ts';
 import { recordGradient } from './record.ts';
-import type { Step, Stepper, StepperOrder } from './stepper.ts';
+import type { SkippedStep, Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
 
 /** An engine on a device that can keep all there is of a run. */
@@ -23,6 +24,9 @@ export class ResidentStepper implements Stepper {
   #joined = false;
   #analysed = false;
   #totals: StepTotals | undefined;
+  /** The last one. */
+  #optimizerStep = 0;
+  nonFinite: SkippedStep | undefined;
 
   constructor(engine: ResidentEngine, setup: StepperSetup) {
     const { rank, config, graph, dataset, store, control, candidates } = setup;
@@ -40,7 +44,7 @@ export class ResidentStepper implements Stepper {
     });
   }
 
-  begin({ factors, analysed }: StepperOrder): void {
+  begin({ factors, analysed, totals }: StepperOrder): void {
     const { rank, graph, config, store } = this.#setup;
     const { apply } = updateSettings(config);
     this.#upload();
@@ -55,6 +59,7 @@ export class ResidentStepper implements Stepper {
     this.#replica.begin(
       segments.map(({ gradientFactor, rateFactor }) => ({ gradient: gradientFactor, rate: rateFactor })),
       apply === 'backpropagated' ? factors : undefined,
+      totals,
     );
   }
 
@@ -67,6 +72,7 @@ export class ResidentStepper implements Stepper {
   }
 
   update({ optimizerStep }: Step): StepTotals {
+    this.#optimizerStep = optimizerStep;
     const { rank, config, directory, graph } = this.#setup;
     const gradients = () => {
       // Waits for this step, as the download does.
@@ -83,7 +89,9 @@ export class ResidentStepper implements Stepper {
   end(): StepTotals {
     const { rank, store } = this.#setup;
     this.#replica.download('statistics', store.statistics[rank]);
-    return this.#replica.totals();
+    const totals = this.#replica.totals();
+    this.nonFinite = totals.skippedInARow > 0 ? this.#nonFinite() : undefined;
+    return totals;
   }
 
   evaluate(batch: Batch): PassResult {
@@ -109,8 +117,11 @@ export class ResidentStepper implements Stepper {
   }
 
   publish(): void {
+    // The store has all there is as yet.
+    if (!this.#uploaded) return;
     const { rank, store } = this.#setup;
-    if (rank !== 0 || !this.#uploaded) return;
+    for (const [vector, values] of this.#accumulators()) this.#replica.download(vector, values);
+    if (rank !== 0) return;
     this.#replica.download('weights', store.weights);
     this.#replica.download('velocity', store.velocity);
   }
@@ -131,6 +142,19 @@ export class ResidentStepper implements Stepper {
     this.#replica.dispose();
   }
 
+  /** Of the last step: the device has its gradient still, but put its statistics back, and keeps no loss. */
+  #nonFinite(): SkippedStep {
+    const { graph } = this.#setup;
+    const vectors = (['weights', 'gradient'] as const).map((vector) => {
+      const values = new Float32Array(graph.parameterLength);
+      this.#replica.download(vector, values);
+      return values;
+    });
+    const [weights, gradient] = vectors;
+    const where = firstNonFinite(graph, { weights, gradient }) ?? 'the activations or the loss';
+    return { optimizerStep: this.#optimizerStep, where };
+  }
+
   /** Before the first step, with all other workers. */
   #join(): void {
     const { rank, control } = this.#setup;
@@ -149,6 +173,18 @@ export class ResidentStepper implements Stepper {
     const { store } = this.#setup;
     this.#replica.upload('weights', store.weights);
     this.#replica.upload('velocity', store.velocity);
+    for (const [vector, values] of this.#accumulators()) this.#replica.upload(vector, values);
+  }
+
+  /** This worker's shard of those of the store, in a run that amplifies. */
+  #accumulators(): readonly (readonly ['S' | 'A', Float32Array])[] {
+    const { accumulators } = this.#setup.store;
+    if (!accumulators) return [];
+    const { S, A } = accumulators;
+    return [
+      ['S', S.subarray(...this.#shard)],
+      ['A', A.subarray(...this.#shard)],
+    ];
   }
 }
 

@@ -1,6 +1,6 @@
 // Whether a run may go on from a state with the config it is given, and from where.
 
-import { basename } from 'node:path';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { type ConfigChange, configChanges, definingChanges } from '../config/changes.ts';
 import { parseConfig } from '../config/load.ts';
@@ -8,7 +8,8 @@ import { oneLine, show } from '../config/messages.ts';
 import type { Config } from '../config/schema.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
-import type { TrainedOn } from '../training/checkpoint.ts';
+import { CheckpointError, type TrainedOn } from '../training/checkpoint.ts';
+import { type FoundCheckpoint, newestCheckpoint, type RefusedCheckpoint } from '../training/checkpoints.ts';
 import type { RunProgress, RunState } from '../training/run-state.ts';
 import { planOf } from './outline.ts';
 
@@ -25,15 +26,14 @@ interface Origin extends Fork {
   readonly source: string;
   /** Of a fork, the same process's. */
   readonly trainedOn?: TrainedOn;
-  /** Newer checkpoints that are not whole. */
-  readonly refused: readonly RefusedCheckpoint[];
+  readonly found?: FoundCheckpoint;
 }
 
 export interface Resumption {
   readonly state: RunState;
   readonly source: string;
-  /** Where the folder's `checkpoint.msgpack` stands, where that is what the run goes on from. */
-  readonly restored?: RestoredPosition;
+  /** Where it was found, of a run that goes on in its folder. */
+  readonly found?: FoundCheckpoint;
   /** For the log. */
   readonly entry: {
     readonly epoch: number;
@@ -44,26 +44,29 @@ export interface Resumption {
   };
 }
 
-/** What `from` names; undefined where a run starts from nothing. */
+/**
+ * What `from` names; undefined where a run starts from nothing.
+ * @throws UsageError where the folder holds checkpoints, and none of them can be read.
+ */
 export async function findOrigin(
   from: 'folder' | Fork | undefined,
   directory: string,
 ): Promise<Origin | undefined> {
   if (from === undefined) return undefined;
-  if (from !== 'folder') return { source: 'fork', refused: [], ...from };
-  const newest = await newestCheckpoint(directory);
-  if (!newest) return undefined;
-  const { checkpoint, file, refused } = newest;
-  const { config, trainedOn, progress, vectors } = checkpoint;
-  return {
-    ...{ source: file, trainedOn, refused, state: { progress, vectors } },
-    config: parseConfig(config, file),
-  };
+  if (from !== 'folder') return { source: 'fork', ...from };
+  const found = await newestCheckpoint(directory).catch((error) => {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new UsageError(`${directory}: ${error.message}; start the run anew in another folder`);
+  });
+  if (!found) return undefined;
+  const { config, trainedOn, progress, vectors } = found.checkpoint;
+  const source = join(directory, found.file);
+  return { source, found, trainedOn, config: parseConfig(config, source), state: { progress, vectors } };
 }
 
 /** @throws UsageError, one line, where the config, the images or the model are another run's. */
 export function resumeFrom(
-  { source, config: before, trainedOn, state, refused: broken }: Origin,
+  { source, config: before, trainedOn, state, found }: Origin,
   after: Config,
   { graph, trainedOn: images }: { readonly graph: Graph; readonly trainedOn: TrainedOn },
 ): Resumption {
@@ -91,8 +94,14 @@ export function resumeFrom(
   }
   const { history, step } = state.progress;
   return {
-    ...{ state, source },
-    entry: { epoch: history.length, step, file: basename(source), refused: broken, changes },
+    ...{ state, source, found },
+    entry: {
+      epoch: history.length,
+      step,
+      file: found?.file ?? source,
+      refused: found?.refused ?? [],
+      changes,
+    },
   };
 }
 

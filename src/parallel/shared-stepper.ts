@@ -6,6 +6,7 @@ import type { Engine, PassResult, Replica, StepTotals } from '../engines/engine.
 import type { Candidate, LayerFactors } from '../models/candidates.ts';
 import { updaterOf } from '../training/kernel-update.ts';
 import { localRates } from '../training/lars.ts';
+import { firstNonFinite } from '../training/non-finite.ts';
 import {
   addUp,
   clipFactor,
@@ -18,8 +19,10 @@ import {
   type Updater,
 } from '../training/update.ts';
 import { recordGradient } from './record.ts';
-import type { Step, Stepper, StepperOrder } from './stepper.ts';
+import type { SkippedStep, Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
+
+const NO_STEPS = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
 
 export class SharedStepper implements Stepper {
   readonly #setup: StepperSetup;
@@ -31,8 +34,9 @@ export class SharedStepper implements Stepper {
   #segments: readonly Segment[] = [];
   #backpropagated: LayerFactors | undefined;
   #statistics: Float32Array;
-  #totals = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
+  #totals = { ...NO_STEPS };
   #result: PassResult = { lossSum: 0, correct: 0 };
+  nonFinite: SkippedStep | undefined;
 
   constructor(engine: Engine, setup: StepperSetup) {
     const { rank, config, graph, dataset, store, control, candidates } = setup;
@@ -51,7 +55,7 @@ export class SharedStepper implements Stepper {
     });
   }
 
-  begin({ factors, analysed }: StepperOrder): void {
+  begin({ factors, analysed, totals }: StepperOrder): void {
     const { graph, config } = this.#setup;
     const { apply } = updateSettings(config);
     this.#analysed = analysed;
@@ -61,7 +65,8 @@ export class SharedStepper implements Stepper {
         ? segmentsOf(graph, this.#shard, new Map(), 'gradient')
         : segmentsOf(graph, this.#shard, factors, apply);
     const { skippedInARow } = this.#totals;
-    this.#totals = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow };
+    this.#totals = { ...NO_STEPS, skippedInARow, ...totals };
+    if (this.#totals.skippedInARow === 0) this.nonFinite = undefined;
   }
 
   compute({ passes, batchSize, first }: Step): void {
@@ -82,6 +87,7 @@ export class SharedStepper implements Stepper {
     const { rank, config, store, control, directory } = this.#setup;
     const totals = this.#totals;
     if (control.anyNonFinite) {
+      this.#noteNonFinite(optimizerStep);
       store.statistics[rank].set(this.#statistics);
       totals.skipped++;
       totals.skippedInARow++;
@@ -134,6 +140,18 @@ export class SharedStepper implements Stepper {
 
   dispose(): void {
     this.#replica.dispose();
+  }
+
+  /** Once for all steps skipped in a row, before the statistics are put back. */
+  #noteNonFinite(optimizerStep: number): void {
+    if (this.nonFinite && this.#totals.skippedInARow > 0) return;
+    const { rank, graph, store } = this.#setup;
+    const where = firstNonFinite(graph, {
+      ...{ weights: store.weights, gradient: store.gradients[rank], statistics: store.statistics[rank] },
+      lossSum: this.#result.lossSum,
+    });
+    // Else it is another worker that knows.
+    this.nonFinite = where === undefined ? undefined : { optimizerStep, where };
   }
 
   /** What clipping and LARS make of this step: they look at whole tensors, so one more barrier where either is on. */

@@ -11,6 +11,8 @@ export interface StepperOrder {
   readonly factors: LayerFactors;
   /** The accumulators see the gradients. */
   readonly analysed: boolean;
+  /** That the steps are added to; from 0, but for `skippedInARow`, without. */
+  readonly totals?: StepTotals;
 }
 
 export interface Step {
@@ -25,13 +27,20 @@ export interface Step {
   readonly optimizerStep: number;
 }
 
+/** A step with numbers that are not finite. */
+export interface SkippedStep {
+  readonly optimizerStep: number;
+  /** See `firstNonFinite`. */
+  readonly where: string;
+}
+
 export interface Stepper {
   begin(order: StepperOrder): void;
   /** In front of a step's first barrier: this worker's part of the gradient. */
   compute(step: Step): void;
   /**
    * Between the barriers of a step: all the rest of it.
-   * @returns sums since `begin`; a device's are those of a few steps before, the same number of steps for all workers.
+   * @returns the order's totals, and the sums since `begin`; a device's are those of a few steps before, the same number of steps for all workers.
    */
   update(step: Step): StepTotals;
   /** Behind the last step: what there is of all of them. The store has this worker's running statistics then. */
@@ -40,10 +49,12 @@ export interface Stepper {
   evaluate(batch: Batch): PassResult;
   /** By candidate, what this worker's shard adds to its sums. */
   measure(): readonly DirectionSums[];
-  /** Puts what only this worker has, of weights and momentum, into the store. While no worker is in a step. */
+  /** Puts what only this worker has, of weights, momentum, S and A, into the store. While no worker is in a step. */
   publish(): void;
   /** The momentum buffer starts from 0. While no worker is in a step. */
   resetMomentum(): void;
+  /** Of the steps skipped last, the first whose numbers this worker had. From `begin` on, or before it where they are skipped still. */
+  readonly nonFinite?: SkippedStep;
   readonly warning?: string;
   dispose(): void;
 }

@@ -16,11 +16,13 @@ import { learningRateOf } from '../training/learning-rate.ts';
 import { shardOf } from '../training/update.ts';
 import { collectiveOf } from './collective.ts';
 import { Control, type ControlBuffers } from './control.ts';
+import type { NonFinite } from './divergence.ts';
 import { ResidentStepper } from './resident-stepper.ts';
 import { SharedStepper } from './shared-stepper.ts';
-import type { Stepper, StepperOrder } from './stepper.ts';
+import type { SkippedStep, Stepper, StepperOrder } from './stepper.ts';
 import type { StepperSetup } from './stepper-setup.ts';
 import type { ParameterStore } from './store.ts';
+import type { Place } from './whereabouts.ts';
 
 /** What a worker is given once: all of it is shared memory or small. */
 export interface TrainerSetup {
@@ -45,14 +47,19 @@ export interface EpochOrder extends StepperOrder {
   readonly steps?: readonly [first: number, end: number];
 }
 
-/** Sums over this worker's samples, on top of the order's totals. Steps are skipped by all workers or by none. */
+/**
+ * Sums over this worker's samples of the steps that were not skipped, added to the order's totals. Steps are skipped by all
+ * workers: these numbers are the same for all.
+ */
 export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
   /** Steps of the epoch that are behind it now. */
   readonly step: number;
   /** A pause or a stop was requested, and there are steps left. */
   readonly paused: boolean;
-  /** So many steps in a row were skipped that training cannot recover. */
+  /** `skipLimit` steps in a row were skipped: training cannot recover. */
   readonly diverged: boolean;
+  /** Of the steps skipped last, what this worker knows; a device knows it of those only that the epoch ended with. */
+  readonly nonFinite?: NonFinite;
   /**
    * Of this worker's thread, where its device works by itself: milliseconds spent launching the steps, without those
    * that it waited for the device.
@@ -61,9 +68,6 @@ export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
   /** What the device does otherwise than the config would have it. */
   readonly warning?: string;
 }
-
-/** After so many skipped steps in a row training cannot recover. */
-const SKIPPED_IN_A_ROW_LIMIT = 25;
 
 export class Trainer {
   readonly #setup: TrainerSetup;
@@ -103,9 +107,10 @@ export class Trainer {
       store.weights,
       shardOf(graph.parameterLength, rank, config.devices.length),
     );
-    const control = new Control(setup.control);
+    const control = new Control(setup.control, rank);
     const candidates = candidatesOf(config, graph);
     const stepper = createStepper(engine, { ...setup, graph, control, candidates });
+    control.enter('idle');
     return new Trainer(setup, control, engine, stepper);
   }
 
@@ -119,6 +124,7 @@ export class Trainer {
     const samplesPerStep = config.batchSize * config.accumulate;
     const stepsPerEpoch = stepCount(samples.length, samplesPerStep);
     const [first, end] = order.steps ?? [0, stepsPerEpoch];
+    control.enter('beginning', { epoch, step: first });
     if (order.resetMomentum) stepper.resetMomentum();
     stepper.begin(order);
     let taken = first;
@@ -127,6 +133,7 @@ export class Trainer {
     const started = performance.now();
 
     while (taken < end && !pausing && !diverged) {
+      control.enter('computing', { epoch, step: taken + 1 });
       const globalIndices = globalBatch(samples, taken, samplesPerStep);
       const step = {
         passes: this.#passes(epoch, globalIndices),
@@ -137,16 +144,21 @@ export class Trainer {
       };
       stepper.compute(step);
       if (rank === 0) control.proposePause();
+      control.enter('before the update');
       control.barrier();
+      control.enter('updating');
       pausing = control.pauseAgreed;
       const totals = stepper.update(step);
+      control.enter('behind the update');
       control.barrier();
       taken++;
       control.report(rank, { steps: taken, ...totals });
-      diverged = totals.skippedInARow >= SKIPPED_IN_A_ROW_LIMIT;
+      diverged = totals.skippedInARow >= config.skipLimit;
     }
     const launched = performance.now() - started;
+    control.enter('finishing');
     const totals = stepper.end();
+    control.enter('idle');
     const { lossSum, correct, samples: seen, iterations, skipped, skippedInARow } = totals;
     const { waitedMilliseconds: waited } = totals;
     return {
@@ -154,8 +166,9 @@ export class Trainer {
       step: taken,
       paused: pausing && taken < end,
       // What ended the loop counts, though a step that was in flight then may have succeeded.
-      diverged: diverged || skippedInARow >= SKIPPED_IN_A_ROW_LIMIT,
+      diverged: diverged || skippedInARow >= config.skipLimit,
       ...(waited !== undefined && { launchMilliseconds: launched - waited }),
+      ...(stepper.nonFinite && { nonFinite: placed(stepper.nonFinite, stepsPerEpoch) }),
       ...(stepper.warning !== undefined && { warning: stepper.warning }),
     };
   }
@@ -171,6 +184,10 @@ export class Trainer {
 
   /** Sums over this worker's share of these images: a part of it where a stop was requested meanwhile. */
   evaluate(part: EvaluatedPart): PassResult & { samples: number } {
+    return this.#at('evaluating', () => this.#evaluate(part));
+  }
+
+  #evaluate(part: EvaluatedPart): PassResult & { samples: number } {
     const { rank, config } = this.#setup;
     const { split, indices } = this.#partition[part];
     const { worldSize } = this.#control;
@@ -192,12 +209,12 @@ export class Trainer {
 
   /** What this worker's shard adds to the sums of each candidate layer, in the order of the run's candidates. */
   measure(): readonly DirectionSums[] {
-    return this.#stepper.measure();
+    return this.#at('measuring', () => this.#stepper.measure());
   }
 
-  /** Puts weights and momentum into the store, where they are not kept there. */
+  /** Puts weights, momentum, S and A into the store, where they are not kept there. */
   publish(): void {
-    this.#stepper.publish();
+    this.#at('publishing', () => this.#stepper.publish());
   }
 
   /** Undefined where the device's memory is the host's. */
@@ -207,6 +224,14 @@ export class Trainer {
 
   dispose(): void {
     this.#stepper.dispose();
+  }
+
+  /** Tells where this worker is; a place that it does not come back from stays told. */
+  #at<T>(place: Place, work: () => T): T {
+    this.#control.enter(place);
+    const result = work();
+    this.#control.enter('idle');
+    return result;
   }
 
   /** Each of the step's batches is shared among the workers by itself. */
@@ -226,6 +251,12 @@ export class Trainer {
     );
   }
 }
+
+const placed = ({ optimizerStep, where }: SkippedStep, stepsPerEpoch: number): NonFinite => ({
+  epoch: Math.floor((optimizerStep - 1) / stepsPerEpoch) + 1,
+  step: ((optimizerStep - 1) % stepsPerEpoch) + 1,
+  where,
+});
 
 /** A run on one device stays there; several devices that are a group each do, and all others meet in shared memory. */
 function createStepper(engine: Engine, setup: StepperSetup): Stepper {

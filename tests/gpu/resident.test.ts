@@ -24,9 +24,8 @@ beforeAll(async () => {
 
 function replica(changes: Record<string, unknown> = {}): ResidentReplica {
   const made = engine.createResidentReplica!({
-    ...{ graph, normalisation, labelSmoothing: 0, capacity: 64 },
+    ...{ graph, normalisation, labelSmoothing: 0, capacity: 64, shard: [0, graph.parameterLength] },
     ...{ ...sgd, ...changes },
-    shard: [0, graph.parameterLength],
   });
   made.upload('weights', randomParameters(graph, SEED));
   made.upload('statistics', Float32Array.from(initialStatistics(graph)));
@@ -91,6 +90,78 @@ describe('the update', () => {
     // Before the first replay.
     expect(recorded).toBe(1);
     for (const each of [alone, member]) each.dispose();
+  });
+});
+
+describe('S, A and totals', () => {
+  const shard = [64, 1024] as const;
+  const names = ['weights', 'velocity', 'statistics', 'S', 'A'] as const;
+  const empty = (name: (typeof names)[number]) =>
+    new Float32Array(name === 'statistics' ? graph.statisticsLength : graph.parameterLength);
+
+  it('are what was written, S and A in the length of the shard', () => {
+    const made = replica({ shard });
+    const values = randomParameters(graph, SEED + 1).slice(0, shard[1] - shard[0]);
+    const negative = values.map((value) => -value);
+    made.upload('S', values);
+    made.upload('A', negative);
+    const [S, A] = [new Float32Array(values.length), new Float32Array(values.length)];
+    made.download('S', S);
+    made.download('A', A);
+    expect(bits(S).equals(bits(values))).toBe(true);
+    expect(bits(A).equals(bits(negative))).toBe(true);
+    const totals = { lossSum: 0.1, correct: 7, samples: 64, iterations: 2, skipped: 3, skippedInARow: 1 };
+    made.begin(factors, undefined, totals);
+    expect(made.totals()).toMatchObject(totals);
+    // Those of a step that was not launched, too.
+    expect(made.step(step(true))).toMatchObject(totals);
+    made.dispose();
+  });
+
+  it('are gone on with by another replica, with the bits of one that was not interrupted', () => {
+    const play = (interrupted: boolean) => {
+      let made = replica();
+      for (let i = 0; i < 6; i++) {
+        if (interrupted && i === 3) {
+          const totals = made.totals();
+          const next = replica();
+          for (const name of names) {
+            const values = empty(name);
+            made.download(name, values);
+            next.upload(name, values);
+          }
+          next.begin(factors, undefined, totals);
+          made.dispose();
+          made = next;
+        }
+        made.step(step(i === 0));
+      }
+      const vectors = names.map((name) => {
+        const values = empty(name);
+        made.download(name, values);
+        return bits(values);
+      });
+      const { waitedMilliseconds, ...totals } = made.totals();
+      made.dispose();
+      return { vectors, totals };
+    };
+    const [whole, continued] = [play(false), play(true)];
+    expect(continued.totals).toEqual(whole.totals);
+    expect(whole.totals.iterations).toBe(6);
+    for (const [i, name] of names.entries())
+      expect(continued.vectors[i].equals(whole.vectors[i]), name).toBe(true);
+  });
+
+  it('are refused where they do not fit', () => {
+    const made = replica({ shard });
+    expect(() => made.upload('S', vector())).toThrow(/^values: expected 960 numbers, got \d+$/);
+    expect(() => made.begin(factors, undefined, {} as never)).toThrow(/^totals\.lossSum: expected a number/);
+    made.dispose();
+    const without = replica({ shard: undefined });
+    expect(() => without.download('A', vector())).toThrow(
+      'vector: expected weights, velocity or statistics of a replica that keeps no S and A, got A',
+    );
+    without.dispose();
   });
 });
 

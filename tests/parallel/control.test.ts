@@ -10,7 +10,7 @@ function onThread(body: string, data: object): Promise<unknown> {
     const { parentPort, workerData } = require('node:worker_threads');
     import(${JSON.stringify(CONTROL_MODULE)}).then(({ Control }) => {
       const { rank, shared, buffers } = workerData;
-      const control = new Control(buffers);
+      const control = new Control(buffers, rank);
       parentPort.postMessage((() => { ${body} })());
     });`;
   return new Promise((resolve, reject) => {
@@ -52,6 +52,44 @@ describe('barrier', () => {
     expect(control.aborted).toBe(true);
     expect(await Promise.all(waiting)).toEqual(['AbortedError', 'AbortedError']);
     expect(performance.now() - started).toBeLessThan(1000);
+  });
+});
+
+describe('whereabouts', () => {
+  it('are told by place, epoch and step, which stay until others are told', () => {
+    const buffers = createControlBuffers(3);
+    const control = new Control(buffers, 1);
+    const unheard = { place: 'starting', epoch: 0, step: 0, waiting: false };
+    expect(control.whereabouts.sightings).toEqual([unheard, unheard, unheard]);
+    control.enter('computing', { epoch: 2, step: 7 });
+    control.enter('before the update');
+    const told = { place: 'before the update', epoch: 2, step: 7, waiting: false };
+    expect(new Control(buffers).whereabouts.sightings).toEqual([unheard, told, unheard]);
+  });
+
+  it('say who waits at a barrier, until it opens', async () => {
+    const buffers = createControlBuffers(2);
+    const { whereabouts } = new Control(buffers);
+    const waiting = () => whereabouts.sightings.map((sighting) => sighting.waiting);
+    const arrived = onThread('control.barrier(); return 0;', { rank: 0, buffers });
+    await expect.poll(waiting).toEqual([true, false]);
+    new Control(buffers, 1).barrier();
+    await arrived;
+    expect(waiting()).toEqual([false, false]);
+  });
+
+  it('change with every step and every pass that is reported, of any worker', () => {
+    const buffers = createControlBuffers(2);
+    const [coordinator, worker] = [new Control(buffers), new Control(buffers, 1)];
+    const seen = new Set([coordinator.whereabouts.signs]);
+    worker.enter('evaluating');
+    seen.add(coordinator.whereabouts.signs);
+    worker.report(1, { steps: 0, samples: 5, lossSum: 1, correct: 2 });
+    seen.add(coordinator.whereabouts.signs);
+    expect(seen.size).toBe(3);
+    // The coordinator's own do not count.
+    coordinator.enter('idle');
+    expect(seen).toContain(coordinator.whereabouts.signs);
   });
 });
 

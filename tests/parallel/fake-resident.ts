@@ -35,7 +35,7 @@ export class FakeResident implements ResidentReplica {
   readonly warning?: string;
   readonly #options: ResidentOptions;
   readonly #replica: Replica;
-  readonly #vectors: Record<ResidentVector | 'gradient' | 'S' | 'A', Float32Array>;
+  readonly #vectors: Record<ResidentVector | 'gradient', Float32Array>;
   #segments: readonly Segment[] = [];
   #backpropagated: LayerFactors | undefined;
   #totals: StepTotals = NOTHING;
@@ -58,11 +58,19 @@ export class FakeResident implements ResidentReplica {
   }
 
   upload(vector: ResidentVector, values: Float32Array): void {
-    this.#vectors[vector].set(values);
+    this.#part(vector).set(values);
   }
 
   download(vector: ResidentVector | 'gradient', values: Float32Array): void {
-    values.set(this.#vectors[vector]);
+    values.set(this.#part(vector));
+  }
+
+  /** Of S and A, the shard. */
+  #part(vector: ResidentVector | 'gradient'): Float32Array {
+    if (vector !== 'S' && vector !== 'A') return this.#vectors[vector];
+    const { shard } = this.#options;
+    if (!shard) throw new RangeError(`expected a replica that keeps S and A, got none for ${vector}`);
+    return this.#vectors[vector].subarray(...shard);
   }
 
   join(): void {
@@ -72,13 +80,14 @@ export class FakeResident implements ResidentReplica {
   begin(
     factors: readonly { readonly gradient: number; readonly rate: number }[],
     backpropagated?: LayerFactors,
+    totals?: StepTotals,
   ): void {
     this.#segments = tensorsOf(this.#options.graph).map(({ offset, size }, tensor) => {
       const { gradient: gradientFactor, rate: rateFactor } = factors[tensor];
       return { range: [offset, offset + size], tensor, gradientFactor, rateFactor };
     });
     this.#backpropagated = backpropagated;
-    this.#totals = { ...NOTHING, skippedInARow: this.#totals.skippedInARow };
+    this.#totals = totals ?? { ...NOTHING, skippedInARow: this.#totals.skippedInARow };
     this.#lagging = Array(LAG).fill(this.#totals);
   }
 

@@ -161,6 +161,9 @@ describe('so are', () => {
     const { shared, fake } = await both(({ trainer }) => trainer.train(analysis), {
       on: spoilt(vector, Number.POSITIVE_INFINITY, (step) => step === 1),
     });
+    expect(shared.played.nonFinite).toMatchObject({ epoch: 1, step: 2 });
+    // A device tells it only where the epoch ends with such a step.
+    shared.played = { ...shared.played, nonFinite: undefined };
     expect(fake).toEqual(shared);
     expect(fake.played).toMatchObject({ iterations: 2, samples: 12, skipped: 1 });
   });
@@ -206,6 +209,20 @@ it('an epoch that ended for 25 skipped steps in a row has diverged, though a ste
   expect(sums).toMatchObject({ skipped: 5, iterations: LAG, diverged: true, stopped: false });
   trainer.dispose();
 });
+
+it.each([
+  ['gradient', 'gradient of layer conv1', 'gradient of layer conv1'],
+  ['statistics', 'activations at layer bn1', 'the activations or the loss'],
+] as const)(
+  'tells where an epoch went wrong that ends with steps skipped for the %s',
+  async (vector, ...where) => {
+    const { shared, fake } = await both(({ trainer }) => trainer.train({ ...plain, epoch: 2 }), {
+      on: spoilt(vector, Number.NaN, (step) => step > 0),
+    });
+    expect(shared.played.nonFinite).toEqual({ epoch: 2, step: 2, where: where[0] });
+    expect(fake.played.nonFinite).toEqual({ epoch: 2, step: 3, where: where[1] });
+  },
+);
 
 it.each([
   ['gradient', Number.NaN],
@@ -277,7 +294,7 @@ describe('a group of three workers', () => {
     const { workers, noted } = startGroup(true);
     await workers.all((worker) => worker.start());
     await expect(workers.all((worker) => worker.train(plain))).rejects.toThrow(
-      'worker 1 (cuda:1) failed: out of something',
+      'worker 1 (cuda:1) failed in step 1 of epoch 1: out of something',
     );
     await workers.close();
     for (const rank of [0, 1, 2]) {

@@ -4,7 +4,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { complete, type Kill, type KilledRunOptions, killAt, MOMENTS, outcome, prepare } from './killed-run.ts';
+import {
+  complete,
+  type Kill,
+  type KilledRunOptions,
+  killAt,
+  MOMENTS,
+  outcome,
+  prepare,
+} from './killed-run.ts';
 
 const KILLS = 25;
 const SEED = Number(process.env.GRADAMP_TEST_SEED ?? Date.now() % 100_000);
@@ -29,7 +37,12 @@ test.each([
     let run = 0;
     while (kills.length < KILLS) {
       const name = `${engine}-${workers}-killed-${run}`;
-      const kill = await killAt(options, name, MOMENTS[kills.length % MOMENTS.length], random(kills.length + 100 * run));
+      const kill = await killAt(
+        options,
+        name,
+        MOMENTS[kills.length % MOMENTS.length],
+        random(kills.length + 100 * run),
+      );
       if (kill) kills.push(kill);
       else expect(await outcome(options, `${engine}-${workers}-killed-${run++}`)).toEqual(whole);
     }
@@ -47,7 +60,9 @@ function random(position: number): number {
 }
 
 function describe(engine: string, workers: number, kills: readonly Kill[], runs: number): string {
-  const counts = MOMENTS.map((moment) => `${kills.filter((kill) => kill.moment === moment).length} ${moment}`);
+  const counts = MOMENTS.map(
+    (moment) => `${kills.filter((kill) => kill.moment === moment).length} ${moment}`,
+  );
   const writes = kills.filter(({ duringWrite }) => duringWrite).length;
   const epochs = kills.map(({ epoch }) => epoch).join(' ');
   return `${engine}, ${workers} workers, seed ${SEED}: ${kills.length} kills in ${runs} runs (${counts.join(', ')}; ${writes} with a part of a checkpoint on the disk); complete epochs at the kills: ${epochs}; all runs byte-identical`;

@@ -102,7 +102,8 @@ export async function killAt(
   const { code, signal, stderr } = await end;
   cancel();
   if (code === 0) return undefined;
-  if (signal !== 'SIGKILL') throw new Error(`expected the run to be killed, it ended with code ${code}: ${stderr}`);
+  if (signal !== 'SIGKILL')
+    throw new Error(`expected the run to be killed, it ended with code ${code}: ${stderr}`);
   const duringWrite = existsSync(join(directory, 'checkpoint.msgpack.tmp'));
   return { moment, epoch: completeEpochs(directory), duringWrite };
 }

@@ -105,8 +105,12 @@ export interface NativeDeviceReplica {
     factors?: Float64Array,
   ): { lossSum: number; correct: number };
   evaluate(batch: NativeBatch): { lossSum: number; correct: number; predictions: Int32Array };
-  /** @param factors two numbers a tensor: of the gradient, of the rate. @param backpropagated by layer. */
-  begin(factors: Float64Array, backpropagated?: Float64Array): void;
+  /**
+   * @param factors two numbers a tensor: of the gradient, of the rate.
+   * @param backpropagated by layer.
+   * @param totals that the steps are added to.
+   */
+  begin(factors: Float64Array, backpropagated?: Float64Array, totals?: StepTotals): void;
   step(
     passes: readonly NativeBatch[],
     batchSize: number,

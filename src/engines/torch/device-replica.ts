@@ -156,6 +156,7 @@ export class DeviceReplica implements ResidentReplica {
   begin(
     factors: readonly { readonly gradient: number; readonly rate: number }[],
     backpropagated?: LayerFactors,
+    totals?: StepTotals,
   ): void {
     const byLayer = backpropagated?.size ? layerFactors(this.#graph, backpropagated) : undefined;
     // They are part of what was recorded.
@@ -165,7 +166,7 @@ export class DeviceReplica implements ResidentReplica {
     }
     this.#backpropagated = byLayer;
     const byTensor = Float64Array.from(factors.flatMap(({ gradient, rate }) => [gradient, rate]));
-    this.#native.begin(byTensor, byLayer);
+    this.#native.begin(byTensor, byLayer, totals);
   }
 
   step({ passes, batchSize, learningRate, analysed, first }: ResidentStep): StepTotals {

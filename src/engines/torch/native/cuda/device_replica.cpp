@@ -181,9 +181,13 @@ void DeviceReplica::uploadWeights(const float* values) {
 
 void DeviceReplica::uploadVelocity(const float* values) { upload(velocity_, values); }
 void DeviceReplica::uploadStatistics(const float* values) { upload(statistics_, values); }
+void DeviceReplica::uploadS(const float* values) { upload(S_, values); }
+void DeviceReplica::uploadA(const float* values) { upload(A_, values); }
 void DeviceReplica::downloadWeights(float* values) { download(weights_, values); }
 void DeviceReplica::downloadVelocity(float* values) { download(velocity_, values); }
 void DeviceReplica::downloadStatistics(float* values) { download(statistics_, values); }
+void DeviceReplica::downloadS(float* values) { download(S_, values); }
+void DeviceReplica::downloadA(float* values) { download(A_, values); }
 void DeviceReplica::downloadGradient(float* values) { download(gradient_, values); }
 
 void DeviceReplica::join(const GroupId& id, int rank, int worldSize) {
@@ -297,7 +301,8 @@ PassResult DeviceReplica::evaluate(const Batch& batch, int32_t* predictions) {
   return resultOf(batch.size);
 }
 
-void DeviceReplica::begin(std::span<const double> factors, std::vector<double> backpropagated) {
+void DeviceReplica::begin(std::span<const double> factors, std::vector<double> backpropagated,
+                          std::optional<StepTotals> carried) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
   std::vector<TensorFactors> tensors;
   for (size_t i = 0; i < options_.tensors.size(); i++) {
@@ -308,12 +313,13 @@ void DeviceReplica::begin(std::span<const double> factors, std::vector<double> b
         .reserved = 0,
     });
   }
-  StepTotals cleared{};
-  cleared.skippedInARow = totals().skippedInARow;
-  copyAsync(totals_.data_ptr(), &cleared, sizeof(cleared), cudaMemcpyHostToDevice);
+  // Waits for the steps in flight, which write their slots.
+  const StepTotals cleared{.skippedInARow = totals().skippedInARow};
+  const auto start = carried.value_or(cleared);
+  copyAsync(totals_.data_ptr(), &start, sizeof(start), cudaMemcpyHostToDevice);
   copyAsync(factors_.data_ptr(), tensors.data(), factors_.nbytes(), cudaMemcpyHostToDevice);
   synchronise();
-  for (auto& slot : slots_) std::memcpy(slot.totals.data_ptr(), &cleared, sizeof(cleared));
+  for (auto& slot : slots_) std::memcpy(slot.totals.data_ptr(), &start, sizeof(start));
   waited_ = 0;
   backpropagated_ = std::move(backpropagated);
 }

@@ -9,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -70,9 +71,14 @@ class DeviceReplica {
   void uploadWeights(const float* values);
   void uploadVelocity(const float* values);
   void uploadStatistics(const float* values);
+  /** S and A have the shard's length; only where the replica accumulates. */
+  void uploadS(const float* values);
+  void uploadA(const float* values);
   void downloadWeights(float* values);
   void downloadVelocity(float* values);
   void downloadStatistics(float* values);
+  void downloadS(float* values);
+  void downloadA(float* values);
   /** Of the last step or gradient call, reduced over the replicas of a group. */
   void downloadGradient(float* values);
 
@@ -87,9 +93,10 @@ class DeviceReplica {
 
   /**
    * Of the steps that follow: `factors`, two a tensor, of gradient and rate, for the update, and `backpropagated`, empty or
-   * by layer, for the sweep. Clears the totals, but for the steps skipped in a row.
+   * by layer, for the sweep. The totals go on from `carried`; without it they are cleared, but for the steps skipped in a
+   * row.
    */
-  void begin(std::span<const double> factors, std::vector<double> backpropagated);
+  void begin(std::span<const double> factors, std::vector<double> backpropagated, std::optional<StepTotals> carried);
 
   /**
    * Launches a step: gradient, reduction, measures, update. `samples`: of all replicas, whose mean loss the gradient is

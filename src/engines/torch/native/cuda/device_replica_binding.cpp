@@ -99,6 +99,21 @@ StepMode modeArgument(const Napi::Value& value) {
   throw typeError("mode", "eager, capture or replay", value);
 }
 
+/** Undefined: none. */
+std::optional<StepTotals> totalsArgument(const Napi::Value& value) {
+  if (value.IsUndefined()) return {};
+  const auto totals = objectArgument(value, "totals");
+  const auto count = [&](const char* name) { return numberArgument(totals.Get(name), std::string("totals.") + name); };
+  return StepTotals{
+      .lossSum = count("lossSum"),
+      .correct = count("correct"),
+      .samples = count("samples"),
+      .iterations = count("iterations"),
+      .skipped = count("skipped"),
+      .skippedInARow = count("skippedInARow"),
+  };
+}
+
 Napi::Object totalsOf(Napi::Env env, const StepTotals& totals, double waited) {
   auto object = Napi::Object::New(env);
   const auto set = [&](const char* name, double value) { object[name] = Napi::Number::New(env, value); };
@@ -143,6 +158,8 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     parameters_ = options.parameters;
     statistics_ = options.statistics;
     tensors_ = options.tensors.size();
+    shard_ = options.shardEnd - options.shardStart;
+    accumulates_ = options.accumulates;
     withErrors(info.Env(), [&] {
       auto plan = readPlan(objectArgument(object.Get("plan"), "plan"));
       checkPlan(plan, options.parameters, options.parameters, options.statistics);
@@ -158,7 +175,9 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
       if (vector == "weights") return replica.uploadWeights(values);
       if (vector == "velocity") return replica.uploadVelocity(values);
       if (vector == "statistics") return replica.uploadStatistics(values);
-      throw typeError("vector", "weights, velocity or statistics", info[0]);
+      if (vector == "S") return replica.uploadS(values);
+      if (vector == "A") return replica.uploadA(values);
+      throw typeError("vector", "weights, velocity, statistics, S or A", info[0]);
     });
   }
 
@@ -169,15 +188,21 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
       if (vector == "weights") return replica.downloadWeights(values);
       if (vector == "velocity") return replica.downloadVelocity(values);
       if (vector == "statistics") return replica.downloadStatistics(values);
+      if (vector == "S") return replica.downloadS(values);
+      if (vector == "A") return replica.downloadA(values);
       if (vector == "gradient") return replica.downloadGradient(values);
-      throw typeError("vector", "weights, velocity, gradient or statistics", info[0]);
+      throw typeError("vector", "weights, velocity, gradient, statistics, S or A", info[0]);
     });
   }
 
-  /** A vector's name, and numbers of its length. */
+  /** A vector's name, and numbers of its length: of S and A, the shard's. */
   std::pair<std::string, float*> vectorArgument(const Napi::CallbackInfo& info) {
     const std::string vector = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
-    const auto length = vector == "statistics" ? statistics_ : parameters_;
+    const bool accumulated = vector == "S" || vector == "A";
+    if (accumulated && !accumulates_) {
+      throw rangeError(info.Env(), "vector", "weights, velocity or statistics of a replica that keeps no S and A", vector);
+    }
+    const auto length = accumulated ? shard_ : vector == "statistics" ? statistics_ : parameters_;
     return {vector, numbersArgument<float>(info[1], "values", static_cast<size_t>(length)).data()};
   }
 
@@ -229,7 +254,8 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     auto& replica = checked();
     const auto factors = numbersArgument<double>(info[0], "factors", 2 * tensors_);
     auto backpropagated = factorsArgument(info[1]);
-    withErrors(info.Env(), [&] { replica.begin(factors, std::move(backpropagated)); });
+    const auto carried = totalsArgument(info[2]);
+    withErrors(info.Env(), [&] { replica.begin(factors, std::move(backpropagated), carried); });
   }
 
   Napi::Value step(const Napi::CallbackInfo& info) {
@@ -286,6 +312,8 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
   std::unique_ptr<DeviceReplica> replica_;
   int64_t parameters_ = 0;
   int64_t statistics_ = 0;
+  int64_t shard_ = 0;
+  bool accumulates_ = false;
   size_t tensors_ = 0;
 };
 
