@@ -25,6 +25,7 @@ export class CheckpointWriter {
   readonly #onFailure: (failure: CheckpointFailure) => void;
   /** By file, of the newest write. */
   readonly #failures = new Map<string, Error>();
+  readonly #written = new Map<string, CheckpointTarget>();
   #waiting: readonly Waiting[] = [];
   #running: Promise<void> | undefined;
 
@@ -39,12 +40,23 @@ export class CheckpointWriter {
     this.#running ??= this.#drain();
   }
 
+  /** Whether the last write of the file was this one, and went well; once `idle`. */
+  holds({ file, epoch, step }: CheckpointTarget): boolean {
+    const written = this.#written.get(file);
+    return written?.epoch === epoch && written.step === step;
+  }
+
+  /** When nothing is being written. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
   /**
    * When all that was submitted is on the disk.
    * @throws Error of the newest write of a file, where that failed.
    */
   async settled(): Promise<void> {
-    await this.#running;
+    await this.idle();
     for (const [file, error] of this.#failures) {
       throw new Error(`${file} could not be written: ${error.message}; the one before it stays`, {
         cause: error,
@@ -58,6 +70,7 @@ export class CheckpointWriter {
       try {
         await write();
         this.#failures.delete(target.file);
+        this.#written.set(target.file, target);
       } catch (cause) {
         const error = cause instanceof Error ? cause : new Error(String(cause));
         const repeated = this.#failures.has(target.file);

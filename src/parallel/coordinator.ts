@@ -21,7 +21,7 @@ import { NO_PROGRESS, type RunState } from '../training/run-state.ts';
 import { readInitialWeights } from '../training/weights-file.ts';
 import { type CheckpointFailure, CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
-import { type Run, type RunPosition, save, snapshot, trainEpoch, warnOnce } from './epoch.ts';
+import { lastCheckpoint, type Run, type RunPosition, save, snapshot, trainEpoch, warnOnce } from './epoch.ts';
 import { linesOf, outline } from './outline.ts';
 import { ProgressMeter } from './progress-meter.ts';
 import { describeResumption, type Fork, findOrigin, type Resumption, resumeFrom } from './resumption.ts';
@@ -115,14 +115,15 @@ async function trainRun(run: Run, position: RunPosition, until?: number): Promis
   try {
     while (position.progress.history.length < last && !signal?.aborted) await trainEpoch(run, position);
     const state = await snapshot(run, position);
-    save(run, position, state);
+    await writer.idle();
+    if (!writer.holds(lastCheckpoint(state.progress))) save(run, position, state);
     await writer.settled();
     const summary = summarise(run, state);
     await files.writeSummary(summary);
     return { summary, selections: state.progress.selections, state };
   } catch (error) {
     // What is being written is to be whole.
-    await writer.settled().catch(() => {});
+    await writer.idle();
     files.log.error(error);
     throw error;
   }

@@ -16,7 +16,7 @@ import { bestEpoch, type EpochMetrics } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
 import type { RunDirectory } from '../training/run-directory.ts';
 import type { RunProgress, RunState } from '../training/run-state.ts';
-import type { CheckpointWriter } from './checkpoint-writer.ts';
+import type { CheckpointTarget, CheckpointWriter } from './checkpoint-writer.ts';
 import { checkEpoch, skippedTooMany } from './divergence.ts';
 import { firstRateOf, phaseOf, planOf } from './outline.ts';
 import type { ProgressMeter } from './progress-meter.ts';
@@ -199,12 +199,15 @@ export async function snapshot(run: Run, { progress }: RunPosition): Promise<Run
   return takeSnapshot(store, { ...progress, seconds }, analysing);
 }
 
+export const lastCheckpoint = ({ history, step }: RunProgress): CheckpointTarget => ({
+  ...{ file: 'checkpoint.msgpack', epoch: history.length, step },
+});
+
 /** Writes the newest checkpoint, behind the training's back. */
 export function save(run: Run, position: RunPosition, state: RunState): void {
   const { config, trainedOn, checkpoints, writer, files } = run;
   position.savedAt = performance.now();
-  const { history, step } = state.progress;
-  const what = { file: 'checkpoint.msgpack', epoch: history.length, step };
+  const what = lastCheckpoint(state.progress);
   writer.submit(what, async () => {
     const started = performance.now();
     const { bytes } = await checkpoints.write({ config: configDocument(config), trainedOn, ...state });

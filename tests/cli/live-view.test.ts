@@ -290,7 +290,7 @@ describe('on the terminal', () => {
   test('the picture is redrawn in place, below what stays', () => {
     const { terminal, time, reporter } = watch(80, 24);
     reporter.message('before');
-    reporter.start(outline);
+    reporter.start(outline, []);
     for (const line of history(56)) {
       time.now += 1000;
       reporter.update(progress(line.epoch));
@@ -310,7 +310,7 @@ describe('on the terminal', () => {
 
   test('a redraw is one write, at most ten times a second', () => {
     const { terminal, time, reporter } = watch(80, 24);
-    reporter.start(outline);
+    reporter.start(outline, []);
     const before = terminal.writes.length;
     for (time.now = 100; time.now < 1100; time.now++) reporter.update(progress(1));
     expect(terminal.writes.length - before).toBe(10);
@@ -319,7 +319,7 @@ describe('on the terminal', () => {
 
   test('the last epoch leaves the picture without the progress, and what follows stands below it', () => {
     const { terminal, reporter } = watch(80, 24);
-    reporter.start(outline);
+    reporter.start(outline, []);
     for (const line of history(150)) {
       reporter.update(progress(line.epoch));
       reporter.epochEnd(line);
@@ -341,7 +341,7 @@ describe('on the terminal', () => {
     const { terminal, reporter } = watch(80, 24);
     const listeners = process.listenerCount('exit');
     expect(terminal.cursorVisible).toBe(true);
-    reporter.start(outline);
+    reporter.start(outline, []);
     expect(terminal.cursorVisible).toBe(false);
     expect(process.listenerCount('exit')).toBe(listeners + 1);
     reporter.close();
@@ -352,7 +352,7 @@ describe('on the terminal', () => {
 
   test('the cursor comes back when the program ends without closing', () => {
     const { terminal, reporter } = watch(80, 24);
-    reporter.start(outline);
+    reporter.start(outline, []);
     const restore = process.listeners('exit').at(-1);
     restore?.call(process, 1);
     expect(terminal.cursorVisible).toBe(true);
@@ -369,7 +369,7 @@ describe('on the terminal', () => {
     const colourless = watch(80, 24, { NO_COLOR: '1' });
     const coloured = watch(80, 24);
     for (const { reporter } of [colourless, coloured]) {
-      reporter.start(outline);
+      reporter.start(outline, []);
       reporter.close();
     }
     expect(colourless.terminal.writes.join('')).not.toMatch(new RegExp(`${ESCAPE}\\[[\\d;]*m`));
@@ -379,7 +379,7 @@ describe('on the terminal', () => {
 
   test('a terminal that becomes small gets the line, with lasting epochs, and the picture when it grows again', () => {
     const { terminal, time, reporter } = watch(80, 24);
-    reporter.start(outline);
+    reporter.start(outline, []);
     terminal.rows = 9;
     time.now += 200;
     reporter.update(progress(1));
@@ -397,7 +397,7 @@ describe('on the terminal', () => {
 
   test('a terminal made narrower has wrapped the picture: all its rows are overwritten', () => {
     const { terminal, time, reporter } = watch(140, 40);
-    reporter.start(outline);
+    reporter.start(outline, []);
     const height = picture({ outline, history: [] }, { columns: 140, rows: 40 }).length;
     terminal.columns = 80;
     time.now += 200;
@@ -416,7 +416,7 @@ describe('on the terminal', () => {
     [80, 9],
   ])('%i columns and %i rows are too small from the start', (columns, rows) => {
     const { terminal, reporter } = watch(columns, rows);
-    reporter.start(outline);
+    reporter.start(outline, []);
     reporter.epochEnd(epochLine(1));
     expect(terminal.cursorVisible).toBe(true);
     expect(terminal.lines[0]).toMatch(/^run first: resnet18, cifar10, 2 × cuda, batch 128/);

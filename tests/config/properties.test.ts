@@ -125,6 +125,19 @@ const configs: fc.Arbitrary<Config> = fc
       // Some are the run's seed, as where a file does not give them.
       seeds: fc.record({ weights: seed, order: seed, augmentation: seed, selection: seed, validation: seed }),
       dumpGradients: fc.tuple(count, count).map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const),
+      init: fc.string({ minLength: 1 }),
+      checkpoint: fc.record({
+        everyEpochs: count,
+        everyMinutes: fc.oneof(
+          fc.constant('never' as const),
+          fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true }),
+        ),
+        keep: count,
+      }),
+      resume: fc.constantFrom('never', 'auto'),
+      restarts: fc.nat(),
+      barrierTimeout: fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true }),
+      skipLimit: count,
     },
     {
       requiredKeys: [
@@ -151,6 +164,11 @@ const configs: fc.Arbitrary<Config> = fc
         'amplification',
         'seed',
         'seeds',
+        'checkpoint',
+        'resume',
+        'restarts',
+        'barrierTimeout',
+        'skipLimit',
       ],
     },
   )

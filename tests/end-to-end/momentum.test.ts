@@ -26,7 +26,7 @@ async function run(name: string, epochs: number, resetMomentum: boolean) {
   });
   const directory = join(folder, name);
   await train(config, { directory, reporter: silent });
-  const { velocity } = await readCheckpoint(join(directory, 'checkpoint.msgpack'));
+  const { velocity } = (await readCheckpoint(join(directory, 'checkpoint.msgpack'))).vectors;
   const gradient = (step: number) => {
     const bytes = readFileSync(join(directory, `gradients/step-00000${step}.f32`));
     return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);

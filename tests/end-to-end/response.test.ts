@@ -8,9 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Selection } from '../../src/amplification/selection.ts';
 import { synthesize } from '../../src/data/synthetic.ts';
 import { train } from '../../src/parallel/coordinator.ts';
-import { type Checkpoint, readCheckpoint } from '../../src/training/checkpoint.ts';
+import { readCheckpoint } from '../../src/training/checkpoint.ts';
 import type { EpochMetrics } from '../../src/training/metrics.ts';
 import type { Reporter } from '../../src/training/reporter.ts';
+import type { RunVectors } from '../../src/training/run-state.ts';
 import { testConfig } from '../parallel/fixtures.ts';
 
 /** Epoch 2 is the analysis, its choice acts in epoch 3; four steps an epoch. */
@@ -47,14 +48,14 @@ async function run(name: string, epochs: number, amplification: Record<string, u
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line));
-  const checkpoint = await readCheckpoint(join(directory, 'checkpoint.msgpack'));
+  const checkpoint = (await readCheckpoint(join(directory, 'checkpoint.msgpack'))).vectors;
   return { directory, lines, checkpoint, selections };
 }
 
 type Run = Awaited<ReturnType<typeof run>>;
 
 /** The run until the choice; what becomes of it plays no part yet. */
-let before: Checkpoint;
+let before: RunVectors;
 beforeAll(async () => {
   await synthesize({ dataset: 'cifar10', directory: dataDir, seed: 3, train: 70, test: 10 });
   before = (await run('before', 2, {})).checkpoint;

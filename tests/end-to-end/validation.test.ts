@@ -33,8 +33,8 @@ async function run(name: string, changes: Record<string, unknown>) {
       .split('\n')
       .map((line) => JSON.parse(line));
   const vectors = async (file: string) => {
-    const { epoch, weights, velocity, statistics } = await readCheckpoint(join(directory, file));
-    return { epoch, weights, velocity, statistics };
+    const { progress, vectors } = await readCheckpoint(join(directory, file));
+    return { epoch: progress.history.length, ...vectors };
   };
   return { directory, summary, selections, text, lines, vectors };
 }

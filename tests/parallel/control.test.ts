@@ -95,12 +95,12 @@ describe('whereabouts', () => {
 
 it('agrees on a stop once rank 0 has seen the request', () => {
   const control = new Control(createControlBuffers(2));
-  control.proposeStop();
-  expect(control.stopAgreed).toBe(false);
+  control.proposePause();
+  expect(control.pauseAgreed).toBe(false);
   control.requestStop();
-  expect(control.stopAgreed).toBe(false);
-  control.proposeStop();
-  expect(control.stopAgreed).toBe(true);
+  expect(control.pauseAgreed).toBe(false);
+  control.proposePause();
+  expect(control.pauseAgreed).toBe(true);
 });
 
 it('sees a non-finite gradient of any rank, until that rank clears it', () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { directionality } from '../../src/amplification/directionality.ts';
 import { select } from '../../src/amplification/selection.ts';
 import { candidates } from '../../src/models/candidates.ts';
-import { measureCandidates } from '../../src/parallel/coordinator.ts';
+import { measureCandidates } from '../../src/parallel/epoch.ts';
 import { WorkerGroup } from '../../src/parallel/worker-group.ts';
 import { relativeDifference } from '../engines/fixtures.ts';
 import { brightnessDataset, DEFAULT_RULE, devices, groupSetups, testConfig } from './fixtures.ts';
