@@ -92,14 +92,14 @@ describe('between two processes', () => {
   });
 
   it('a process that was killed but not yet collected by its parent is dead', async () => {
-    // The shell's child ends at once; the shell, replaced by sleep, never waits for it.
-    const shell = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], {
+    // The child ends when sleep has taken the shell's place, and sleep never waits for it.
+    const shell = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     children.push(shell);
     const [said] = await once(shell.stdout!, 'data');
     const zombie = Number(String(said));
-    await vi.waitFor(() => expect(readFileSync(`/proc/${zombie}/stat`, 'latin1')).toContain(') Z '));
+    await vi.waitFor(() => expect(readFileSync(`/proc/${zombie}/stat`, 'latin1')).toContain(') Z '), 5_000);
     mkdirSync(path);
     writeFileSync(join(path, `.lock-${host}-${zombie}-${startOf(zombie)}`), '');
     held = acquireRunLock(path);
