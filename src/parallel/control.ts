@@ -1,5 +1,6 @@
 // The words that workers and coordinator share beside the numbers: a barrier, abort and pause requests, flags of
-// non-finite gradients, progress, where everybody is. Integers under Atomics; the coordinator only reads, asks and never waits.
+// non-finite gradients, progress, where everybody is. Integers under Atomics; the coordinator only reads, asks and never
+// waits.
 
 import { createWhereabouts, type Place, Whereabouts } from './whereabouts.ts';
 

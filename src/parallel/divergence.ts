@@ -28,7 +28,10 @@ export class DivergedError extends Error {
   }
 }
 
-/** Of an epoch that ended for `skipLimit` skipped steps in a row. @param workers by rank: the first that knows says where. */
+/**
+ * Of an epoch that ended for `skipLimit` skipped steps in a row.
+ * @param workers by rank: the first that knows says where.
+ */
 export function skippedTooMany(skipLimit: number, epoch: number, workers: readonly Steps[]): DivergedError {
   const [{ iterations, skipped }] = workers;
   return new DivergedError(

@@ -40,7 +40,8 @@ export interface Stepper {
   compute(step: Step): void;
   /**
    * Between the barriers of a step: all the rest of it.
-   * @returns the order's totals, and the sums since `begin`; a device's are those of a few steps before, the same number of steps for all workers.
+   * @returns the order's totals and the sums since `begin`; a device's are those of a few steps before, the same number
+   * of steps for all workers.
    */
   update(step: Step): StepTotals;
   /** Behind the last step: what there is of all of them. The store has this worker's running statistics then. */
@@ -53,7 +54,10 @@ export interface Stepper {
   publish(): void;
   /** The momentum buffer starts from 0. While no worker is in a step. */
   resetMomentum(): void;
-  /** Of the steps skipped last, the first whose numbers this worker had. From `begin` on, or before it where they are skipped still. */
+  /**
+   * Of the steps skipped last, since `begin` or since before it where none between was not skipped. Over shared memory
+   * the first of them, if this worker's own numbers were not finite; on a device the one that the order ended with.
+   */
   readonly nonFinite?: SkippedStep;
   readonly warning?: string;
   dispose(): void;

@@ -48,8 +48,8 @@ export interface EpochOrder extends StepperOrder {
 }
 
 /**
- * Sums over this worker's samples of the steps that were not skipped, added to the order's totals. Steps are skipped by all
- * workers: these numbers are the same for all.
+ * Sums over this worker's samples of the steps that were not skipped, added to the order's totals. A step is skipped by
+ * all workers: the numbers of steps are the same for all.
  */
 export interface EpochSums extends Omit<StepTotals, 'waitedMilliseconds'> {
   /** Steps of the epoch that are behind it now. */

@@ -5,7 +5,7 @@ import * as Comlink from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { Trainer } from '../../dist/src/parallel/trainer.js';
 
-/** By what they are noted as; resident-stepper.test.ts reads them. */
+/** By what they are noted as; resident-group.test.ts reads them. */
 const EVENTS = ['id', 'joining', 'joined', 'recorded', 'replayed', 'abandoned', 'disposed'];
 /** Far longer than a worker group waits for its workers, in milliseconds. */
 const FOR_EVER = 10_000;

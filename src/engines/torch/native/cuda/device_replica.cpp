@@ -314,7 +314,8 @@ void DeviceReplica::begin(std::span<const double> factors, std::vector<double> b
     });
   }
   // Waits for the steps in flight, which write their slots.
-  const StepTotals cleared{.skippedInARow = totals().skippedInARow};
+  StepTotals cleared{};
+  cleared.skippedInARow = totals().skippedInARow;
   const auto start = carried.value_or(cleared);
   copyAsync(totals_.data_ptr(), &start, sizeof(start), cudaMemcpyHostToDevice);
   copyAsync(factors_.data_ptr(), tensors.data(), factors_.nbytes(), cudaMemcpyHostToDevice);
