@@ -203,11 +203,11 @@ describe('refused', () => {
     bytes[position] ^= bit;
     return bytes;
   };
-  /** 100 bytes, of which some say that 4 GB follow. */
+  /** 100 bytes and a checksum, of which some say that 4 GB follow. */
   const claim = (...header: number[]) => {
     const front = Buffer.from(whole.subarray(0, whole.indexOf('config')));
     const bytes = Buffer.concat([front, Buffer.from('config'), Buffer.from(header)]);
-    return withChecksum(Buffer.concat([bytes, Buffer.alloc(100 - bytes.length)]));
+    return withChecksum(Buffer.concat([bytes, Buffer.alloc(100 + TRAILER - bytes.length)]));
   };
   test.each<[string, () => Buffer, RegExp]>([
     ['an empty file', () => Buffer.alloc(0), /^truncated: expected a checkpoint, got 0 bytes$/],
