@@ -2,6 +2,7 @@
 
 import { Command } from 'commander';
 import { benchAnalysisCommand } from './bench-analysis.ts';
+import { benchCheckpointCommand } from './bench-checkpoint.ts';
 import { benchLeakCommand } from './bench-leak.ts';
 import { benchManyCommand } from './bench-many.ts';
 import { benchParityCommand } from './bench-parity.ts';
@@ -20,5 +21,6 @@ export function benchCommand(): Command {
     .addCommand(benchManyCommand())
     .addCommand(benchPeakCommand())
     .addCommand(benchParityCommand())
-    .addCommand(benchLeakCommand());
+    .addCommand(benchLeakCommand())
+    .addCommand(benchCheckpointCommand());
 }

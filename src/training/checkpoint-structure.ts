@@ -31,7 +31,20 @@ const flag = z.boolean('expected true or false');
 /** A word that is only recorded. */
 const word = <Word extends string>() =>
   z.custom<Word>((value) => typeof value === 'string', 'expected a string');
-const list = <Element extends z.ZodType>(element: Element) => z.array(element, 'expected an array');
+
+/** Up to the first element that is none: a file may have millions. */
+function list<Element>(element: z.ZodType<Element>): z.ZodType<Element[]> {
+  const elements = z.array(z.unknown(), 'expected an array').superRefine((values, context) => {
+    for (const [index, value] of values.entries()) {
+      const { error } = element.safeParse(value);
+      if (!error) continue;
+      const [{ path, message }] = error.issues;
+      context.addIssue({ code: 'custom', path: [index, ...path], message });
+      return;
+    }
+  });
+  return elements as z.ZodType<unknown> as z.ZodType<Element[]>;
+}
 
 const metrics: z.ZodType<EpochMetrics> = z.object({
   epoch: count,
@@ -123,11 +136,14 @@ const checkpoint: z.ZodType<PackedCheckpoint> = z.strictObject({
   vectors: z.strictObject({
     weights: vector,
     velocity: vector,
-    statistics: list(vector).min(1, 'expected one vector or more'),
+    statistics: list(vector),
     accumulators: z.strictObject({ S: vector, A: vector }).optional(),
   }),
   checksum: bytes,
 });
+
+/** A message may quote a name from the file. */
+const LONGEST_REASON = 200;
 
 /**
  * Fields of `progress` that nobody has heard of stay.
@@ -138,7 +154,8 @@ export function checkStructure(content: unknown): PackedCheckpoint {
   const { success, error } = checkpoint.safeParse(content);
   if (!success) {
     const [{ path, message }] = error.issues;
-    throw new StructureError(`${path.join('.') || 'the map'}: ${message.replaceAll(/\s+/g, ' ')}`);
+    const reason = message.replaceAll(/\s+/g, ' ').slice(0, LONGEST_REASON);
+    throw new StructureError(`${path.join('.') || 'the map'}: ${reason}`);
   }
   const packed = content as PackedCheckpoint;
   checkProgress(packed.progress);
@@ -167,6 +184,9 @@ function checkVectors({ progress: { totals }, vectors }: PackedCheckpoint): void
     throw new StructureError(
       `vectors: expected ${name} of ${weights.byteLength} bytes, as weights, got ${byteLength}`,
     );
+  }
+  if (statistics.length === 0) {
+    throw new StructureError('vectors.statistics: expected a vector of each rank, or one, got none');
   }
   if (statistics.some(({ byteLength }) => byteLength !== statistics[0].byteLength)) {
     throw new StructureError('vectors.statistics: expected vectors of one length');

@@ -148,3 +148,31 @@ test('leak: what is held after every hundredth step, with the engine that was as
   const [first, , last] = samples.map(({ residentBytes }: { residentBytes: number }) => residentBytes);
   expect(residentBytesPerStep).toBeCloseTo((last - first) / 200, 6);
 });
+
+test('checkpoint: writes and reads beside plain ones, and the size over that of the numbers', () => {
+  const { status, stdout } = bench(
+    'checkpoint',
+    '--model',
+    'resnet20',
+    '--pairs',
+    '2',
+    '--dir',
+    '.',
+    '--json',
+  );
+  expect(status).toBe(0);
+  const { n, parameters, bytes, numberBytes, cold, rows } = JSON.parse(stdout);
+  expect({ n, parameters }).toEqual({ n: 2, parameters: 272_474 });
+  // Two vectors, and mean and variance of 688 channels.
+  expect(numberBytes).toBe(4 * (2 * 272_474 + 2 * 688));
+  expect(bytes).toBeGreaterThan(numberBytes);
+  expect(bytes).toBeLessThan(1.01 * numberBytes);
+  expect(typeof cold).toBe('boolean');
+  expect(rows.map(({ what }: { what: string }) => what)).toEqual(['write', 'read', 'read into memory']);
+  for (const { milliseconds, plainMilliseconds, megabytesPerSecond, share } of rows) {
+    const [first, second] = [0, 1].map((pair) => plainMilliseconds[pair] / milliseconds[pair]);
+    expect(share.median).toBeCloseTo((first + second) / 2, 10);
+    expect(megabytesPerSecond).toBeCloseTo(bytes / ((milliseconds[0] + milliseconds[1]) / 2) / 1e3, 6);
+  }
+  expect(readdirSync(folder).filter((name) => name.startsWith('gradamp-bench-'))).toEqual([]);
+});

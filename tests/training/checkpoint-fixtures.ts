@@ -1,0 +1,59 @@
+// A made-up run between two of its steps, with a value for every field that a checkpoint has.
+
+import type { CheckpointContent } from '../../src/training/checkpoint.ts';
+import { metrics, selection } from './fixtures.ts';
+
+export interface MadeUpRun {
+  /** Complete epochs. */
+  readonly epoch?: number;
+  readonly step?: number;
+  readonly parameters?: number;
+  readonly statistics?: number;
+  readonly ranks?: number;
+  /** With S and A. */
+  readonly analysed?: boolean;
+}
+
+export const shared = (length: number, value: (i: number) => number): Float32Array =>
+  new Float32Array(new SharedArrayBuffer(4 * length)).map((_, i) => value(i));
+
+export function madeUpContent(run: MadeUpRun = {}): CheckpointContent {
+  const { epoch = 2, step = 3, parameters = 1024, statistics = 36, ranks = 2, analysed = true } = run;
+  const epochs = Array.from({ length: epoch }, (_, index) => index + 1);
+  const vector = (seed: number, length = parameters) => shared(length, (i) => Math.sin(seed + i));
+  const total = { lossSum: 12.625, correct: 7, samples: 24, iterations: step, skipped: 0, skippedInARow: 0 };
+  return {
+    config: 'name: "made up – 漢🙂"\nmodel: resnet8\n',
+    trainedOn: { normalisation: { mean: [0.1, 0.2, 0.3], std: [1, 1 / 3, 5e-324] }, labels: 'ab12' },
+    progress: {
+      history: epochs.map((epoch) => ({ ...metrics, epoch, trainLoss: 0.1 + epoch / 3, testLoss: null })),
+      timings: epochs.map((epoch) => ({ epoch, seconds: 1.1 * epoch, imagesPerSecond: 2 ** 40 + 0.5 })),
+      selections: [selection, { ...selection, ratio: 0.25, degenerate: 'all layers have the same value' }],
+      measured: [
+        {
+          name: 'conv1',
+          kind: 'conv2d',
+          sums: {
+            netSum: Number.MIN_VALUE,
+            totalSum: Number.POSITIVE_INFINITY,
+            ratioSum: -0,
+            size: 432,
+            dead: 3,
+          },
+        },
+      ],
+      step,
+      totals: Array.from({ length: ranks }, (_, rank) =>
+        rank === 0 ? total : { ...total, lossSum: Number.NaN, waitedMilliseconds: 2 ** 53 - 1 },
+      ),
+      trainingSeconds: 1e-300,
+      seconds: 4294967296,
+    },
+    vectors: {
+      weights: vector(1),
+      velocity: vector(2),
+      statistics: Array.from({ length: ranks }, (_, rank) => vector(3 + rank, statistics)),
+      ...(analysed && { accumulators: { S: vector(8), A: vector(9) } }),
+    },
+  };
+}
