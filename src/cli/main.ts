@@ -82,10 +82,13 @@ const asOneLine = (text: string) =>
     .replace(/^error: /, '')
     .replaceAll('\n', ' ');
 
+/** Faults whose message says all there is to say. */
+const ONE_LINE = new Set(['DivergedError', 'HungError']);
+
 /** What the user caused is one line; of anything else the place where it happened, on whatever thread, helps. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if (error instanceof UsageError || error.name === 'DivergedError') return error.message;
+  if (error instanceof UsageError || ONE_LINE.has(error.name)) return error.message;
   const { message, cause, stack } = error;
   return cause instanceof Error ? `${message}\n${cause.stack}` : (stack ?? message);
 }
@@ -109,4 +112,6 @@ try {
   await createProgram().parseAsync();
 } catch (error) {
   process.exitCode = exitCodeOf(error);
+  // A thread that never returns from native code: the program would wait for it.
+  if (error instanceof Error && 'stuck' in error && error.stuck) process.kill(process.pid, 'SIGKILL');
 }

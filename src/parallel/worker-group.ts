@@ -11,7 +11,7 @@ import { Control } from './control.ts';
 import type { ReplicaControls, ReplicaTask } from './replica-controls.ts';
 import type { TrainerSetup } from './trainer.ts';
 import { watch } from './watch.ts';
-import { failureOf, hangOf } from './worker-error.ts';
+import { failureOf, type HungError, hangOf } from './worker-error.ts';
 
 export { HungError, WorkerError } from './worker-error.ts';
 
@@ -35,6 +35,7 @@ export class WorkerGroup {
   /** Seconds without a sign of life of any worker before those that are missing count as hung. */
   readonly #timeout: number;
   #stuck = false;
+  #hung: HungError | undefined;
 
   /** `setups` by rank; they share one control block. `entry`: the module that a worker thread runs. */
   constructor(setups: readonly TrainerSetup[], entry: string = REPLICA_ENTRY) {
@@ -100,7 +101,8 @@ export class WorkerGroup {
     const hung = new Promise<never>((_, reject) => {
       const onHang = () => {
         const { sightings } = whereabouts;
-        reject(hangOf({ sightings, devices: this.#devices, pending, timeout: this.#timeout }));
+        this.#hung = hangOf({ sightings, devices: this.#devices, pending, timeout: this.#timeout });
+        reject(this.#hung);
       };
       endWatch = watch(() => whereabouts.signs, this.#timeout, onHang);
     });
@@ -122,6 +124,7 @@ export class WorkerGroup {
       this.#stuck = false;
     });
     await Promise.race([ended, delay(END_GRACE)]);
+    if (this.#hung) this.#hung.stuck = this.#stuck;
   }
 
   #asFailure(rank: number, cause: unknown): Error {
