@@ -31,7 +31,16 @@ const flag = z.boolean('expected true or false');
 /** A word that is only recorded. */
 const word = <Word extends string>() =>
   z.custom<Word>((value) => typeof value === 'string', 'expected a string');
-const list = <Element extends z.ZodType>(element: Element) => z.array(element, 'expected an array');
+/** Stops at the first element that is wrong: there may be millions, and zod keeps an issue of each. */
+const list = <Element extends z.ZodType>(element: Element) =>
+  z.array(z.custom<z.output<Element>>(), 'expected an array').check(({ value, issues }) => {
+    for (const [index, one] of value.entries()) {
+      const [issue] = element.safeParse(one).error?.issues ?? [];
+      if (!issue) continue;
+      issues.push({ code: 'custom', input: one, path: [index, ...issue.path], message: issue.message });
+      return;
+    }
+  });
 
 const metrics: z.ZodType<EpochMetrics> = z.object({
   epoch: count,
