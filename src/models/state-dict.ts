@@ -109,6 +109,7 @@ interface ExpectedTensor {
 
 /** That a message shows in full. */
 const LONGEST_NAME = 100;
+const MOST_DIMENSIONS = 8;
 
 /** What a file may hold, by name. */
 function expectedTensors(graph: Graph): ReadonlyMap<string, ExpectedTensor> {
@@ -142,4 +143,7 @@ function checkTensors(graph: Graph, tensors: ReadonlyMap<string, Tensor>): void 
   }
 }
 
-const describe = ({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>) => `${dtype} [${shape.join(', ')}]`;
+const describe = ({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>) => {
+  const [first, rest] = [shape.slice(0, MOST_DIMENSIONS), shape.length - MOST_DIMENSIONS];
+  return `${dtype} [${first.join(', ')}${rest > 0 ? `, and ${rest} more` : ''}]`;
+};

@@ -31,20 +31,16 @@ const flag = z.boolean('expected true or false');
 /** A word that is only recorded. */
 const word = <Word extends string>() =>
   z.custom<Word>((value) => typeof value === 'string', 'expected a string');
-
-/** Up to the first element that is none: a file may have millions. */
-function list<Element>(element: z.ZodType<Element>): z.ZodType<Element[]> {
-  const elements = z.array(z.unknown(), 'expected an array').superRefine((values, context) => {
-    for (const [index, value] of values.entries()) {
-      const { error } = element.safeParse(value);
-      if (!error) continue;
-      const [{ path, message }] = error.issues;
-      context.addIssue({ code: 'custom', path: [index, ...path], message });
+/** Stops at the first element that is wrong: there may be millions, and zod keeps an issue of each. */
+const list = <Element extends z.ZodType>(element: Element) =>
+  z.array(z.custom<z.output<Element>>(), 'expected an array').check(({ value, issues }) => {
+    for (const [index, one] of value.entries()) {
+      const [issue] = element.safeParse(one).error?.issues ?? [];
+      if (!issue) continue;
+      issues.push({ code: 'custom', input: one, path: [index, ...issue.path], message: issue.message });
       return;
     }
   });
-  return elements as z.ZodType<unknown> as z.ZodType<Element[]>;
-}
 
 const metrics: z.ZodType<EpochMetrics> = z.object({
   epoch: count,
