@@ -166,6 +166,11 @@ describe('of a state dict', () => {
       changed(['conv1.weight', { ...filter, shape: [3, 4, 3, 3] }]),
     ],
     [
+      'with many dimensions is told in short',
+      'conv1.weight: expected F32 [4, 3, 3, 3] for resnet8, found F32 of 100 dimensions',
+      changed(['conv1.weight', { ...filter, shape: new Array(100).fill(1) }]),
+    ],
+    [
       'with another type is named with both',
       'conv1.weight: expected F32 [4, 3, 3, 3] for resnet8, found I32 [4, 3, 3, 3]',
       changed(['conv1.weight', { ...filter, dtype: 'I32' }]),
