@@ -109,7 +109,6 @@ interface ExpectedTensor {
 
 /** That a message shows in full. */
 const LONGEST_NAME = 100;
-const MOST_DIMENSIONS = 8;
 
 /** What a file may hold, by name. */
 function expectedTensors(graph: Graph): ReadonlyMap<string, ExpectedTensor> {
@@ -143,7 +142,7 @@ function checkTensors(graph: Graph, tensors: ReadonlyMap<string, Tensor>): void 
   }
 }
 
-const describe = ({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>) => {
-  const [first, rest] = [shape.slice(0, MOST_DIMENSIONS), shape.length - MOST_DIMENSIONS];
-  return `${dtype} [${first.join(', ')}${rest > 0 ? `, and ${rest} more` : ''}]`;
-};
+/** More dimensions than any layer's are counted: a shape may be as long as a header. */
+function describe({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>): string {
+  return shape.length > 8 ? `${dtype} of ${shape.length} dimensions` : `${dtype} [${shape.join(', ')}]`;
+}
