@@ -149,7 +149,9 @@ function readText(file: string): string {
       EISDIR: 'is a folder; expected the path of a YAML config such as configs/quickstart.yaml',
       EACCES: 'may not be read; check its permissions',
     };
-    throw new UsageError(oneLine(`${shorten(file)}: ${reasons[code ?? ''] ?? `cannot be read (${shorten(message)})`}`));
+    throw new UsageError(
+      oneLine(`${shorten(file)}: ${reasons[code ?? ''] ?? `cannot be read (${shorten(message)})`}`),
+    );
   }
 }
 

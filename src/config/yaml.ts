@@ -47,7 +47,11 @@ function findTooDeep(text: string): YamlProblem | undefined {
   for (const lexeme of new Lexer().lex(text)) {
     for (const _ of parser.next(lexeme));
     if (parser.stack.length <= MOST_LEVELS) continue;
-    return problemAt(parser.offset, lines, `expected at most ${MOST_LEVELS} levels of maps and lists, got more`);
+    return problemAt(
+      parser.offset,
+      lines,
+      `expected at most ${MOST_LEVELS} levels of maps and lists, got more`,
+    );
   }
   return undefined;
 }

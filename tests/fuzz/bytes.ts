@@ -19,7 +19,19 @@ export interface Damage {
 }
 
 /** A length as a header has it, at its most extreme. */
-const SIZES = [0n, 1n, 0x7fn, 0x80n, 0xffn, 0xffffn, 0x7fff_ffffn, 0xffff_ffffn, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n];
+const SIZES = [
+  0n,
+  1n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0xffffn,
+  0x7fff_ffffn,
+  0xffff_ffffn,
+  2n ** 53n,
+  2n ** 63n,
+  2n ** 64n - 1n,
+];
 
 const damage: fc.Arbitrary<Damage> = fc.record({
   kind: fc.constantFrom(...KINDS),

@@ -3,8 +3,35 @@
 import fc from 'fast-check';
 
 /** What takes the place of a value. */
-const NUMBERS = [0, -0, -1, 1, 2, 3, 0.5, 1e-320, 1e300, -1e300, 2 ** 31, 2 ** 32, 2 ** 53, Number.MAX_SAFE_INTEGER];
-const TEXTS = ['', ' ', 'none', 'cpu', 'cuda:0', 'resnet18', 'a'.repeat(3000), 'a\nb', '\u0000\u2028', '../..', '漢🙂'];
+const NUMBERS = [
+  0,
+  -0,
+  -1,
+  1,
+  2,
+  3,
+  0.5,
+  1e-320,
+  1e300,
+  -1e300,
+  2 ** 31,
+  2 ** 32,
+  2 ** 53,
+  Number.MAX_SAFE_INTEGER,
+];
+const TEXTS = [
+  '',
+  ' ',
+  'none',
+  'cpu',
+  'cuda:0',
+  'resnet18',
+  'a'.repeat(3000),
+  'a\nb',
+  '\u0000\u2028',
+  '../..',
+  '漢🙂',
+];
 
 export const junk: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom<unknown>(...NUMBERS) },
