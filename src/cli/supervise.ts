@@ -14,8 +14,8 @@ export interface SuperviseOptions {
   readonly restarts: number;
   /** Arguments of the program, for the first time. */
   readonly first: readonly string[];
-  /** Behind a failure; undefined where there is nothing yet to go on with. */
-  readonly again: () => readonly string[] | undefined;
+  /** Behind a failure. */
+  readonly again: () => readonly string[];
   readonly notice: (text: string) => void;
 }
 
@@ -34,7 +34,7 @@ export async function supervise({ restarts, first, again, notice }: SuperviseOpt
       );
       return end.code;
     }
-    args = again() ?? first;
+    args = again();
     notice(`the run ${describe(end)}; restart ${failures + 1} of ${restarts} from its last checkpoint`);
   }
 }
@@ -43,12 +43,14 @@ interface End {
   /** 128 + the number of the signal, where one ended it. */
   readonly code: number;
   readonly signal?: NodeJS.Signals;
+  /** Asked to stop, by way of this process; one that had just begun ends by the signal itself. */
+  readonly asked: boolean;
 }
 
 /** Done, wrong input, diverged (it would again), or asked to stop: none of these is mended by a restart. */
 const FINAL = new Set([0, 2, 3, 130, 143]);
 
-const isFailure = ({ code, signal }: End) => signal !== undefined || !FINAL.has(code);
+const isFailure = ({ code, signal, asked }: End) => !asked && (signal !== undefined || !FINAL.has(code));
 
 const describe = ({ code, signal }: End) =>
   signal ? `was ended by ${signal}` : `failed with exit code ${code}`;
@@ -60,14 +62,23 @@ function runOnce(args: readonly string[]): Promise<End> {
   });
   // A terminal's Ctrl-C reaches both.
   const terminal = Boolean(process.stdin.isTTY);
-  const interrupt = () => terminal || child.kill('SIGINT');
-  const terminate = () => child.kill('SIGTERM');
+  let asked = false;
+  const interrupt = () => {
+    asked = true;
+    if (!terminal) child.kill('SIGINT');
+  };
+  const terminate = () => {
+    asked = true;
+    child.kill('SIGTERM');
+  };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', terminate);
   return new Promise<End>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code, signal) =>
-      resolve(signal ? { code: 128 + constants.signals[signal], signal } : { code: code ?? 1 }),
+      resolve(
+        signal ? { code: 128 + constants.signals[signal], signal, asked } : { code: code ?? 1, asked },
+      ),
     );
   }).finally(() => {
     process.off('SIGINT', interrupt);

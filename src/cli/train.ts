@@ -51,9 +51,10 @@ export function trainCommand(): Command {
       if (dryRun) {
         await showPlan(config, directory, json);
       } else if (from === 'complete') {
+        await checkComplete(config, directory);
         showComplete(directory, json);
       } else if (config.restarts > 0 && !isSupervised()) {
-        process.exitCode = await superviseRun(config, directory);
+        process.exitCode = await superviseRun(config, directory, options);
       } else if (json) {
         const { summary } = await trainShown(config, { directory, from, output: process.stderr });
         process.stdout.write(`${JSON.stringify({ directory, ...summary }, null, 2)}\n`);
@@ -118,6 +119,13 @@ function goesFurther(config: Config, directory: string): boolean {
 const readSummary = (directory: string): RunSummary =>
   JSON.parse(readFileSync(join(directory, 'summary.json'), 'utf8'));
 
+/** @throws UsageError where the run that is complete is another than the config's. */
+async function checkComplete(config: Config, directory: string): Promise<void> {
+  const { checkSameRun } = await import('../parallel/resumption.ts');
+  const source = join(directory, 'config.yaml');
+  checkSameRun(source, loadConfig(source), config, readSummary(directory).epochs);
+}
+
 /** Of a run that has nothing left to do. */
 function showComplete(directory: string, json = false): void {
   const summary = readSummary(directory);
@@ -127,15 +135,22 @@ function showComplete(directory: string, json = false): void {
   process.stdout.write(`${text}\n`);
 }
 
-function superviseRun(config: Config, directory: string): Promise<number> {
-  const [, , ...first] = process.argv;
+function superviseRun(
+  config: Config,
+  directory: string,
+  { resume, out, json }: TrainCommandOptions,
+): Promise<number> {
+  const [, , ...words] = process.argv;
+  // The folder is chosen once.
+  const first = resume === undefined && out === undefined ? [...words, '--out', directory] : words;
+  const goesOnByItself = resume !== undefined || config.resume === 'auto';
   return supervise({
     restarts: config.restarts,
-    // The folder is chosen once.
-    first: first.includes('--resume') || first.includes('--out') ? first : [...first, '--out', directory],
+    first,
     again: () => {
-      if (RunDirectory.holds(directory) !== 'unfinished') return undefined;
-      return ['train', '--resume', directory, ...(first.includes('--json') ? ['--json'] : [])];
+      const state = RunDirectory.holds(directory);
+      if (goesOnByItself || state === 'nothing' || state === 'something-else') return first;
+      return ['train', '--resume', directory, ...(json ? ['--json'] : [])];
     },
     notice: (text) => process.stderr.write(`gradamp: ${text}\n`),
   });

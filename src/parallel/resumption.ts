@@ -70,13 +70,7 @@ export function resumeFrom(
   after: Config,
   { graph, trainedOn: images }: { readonly graph: Graph; readonly trainedOn: TrainedOn },
 ): Resumption {
-  const changes = configChanges(before, after);
-  const epochs = begunEpochs(state.progress);
-  const refused = [
-    ...definingChanges(changes),
-    ...changes.filter(({ key }) => key === 'schedule' && !sameEpochs(before, after, epochs)),
-  ];
-  if (refused.length > 0) throw new UsageError(describeRefusal(source, refused));
+  const changes = checkSameRun(source, before, after, begunEpochs(state.progress));
   if (trainedOn && !isDeepStrictEqual(trainedOn, images)) {
     throw new UsageError(
       `${source}: expected the images that the run was trained on, got another training split in ${after.dataDir}; set dataDir to theirs`,
@@ -103,6 +97,26 @@ export function resumeFrom(
       changes,
     },
   };
+}
+
+/**
+ * What has changed between the config of a run and the one that it is to go on with.
+ * @param epochs that have begun.
+ * @throws UsageError, one line, where that makes another run.
+ */
+export function checkSameRun(
+  source: string,
+  before: Config,
+  after: Config,
+  epochs: number,
+): readonly ConfigChange[] {
+  const changes = configChanges(before, after);
+  const refused = [
+    ...definingChanges(changes),
+    ...changes.filter(({ key }) => key === 'schedule' && !sameEpochs(before, after, epochs)),
+  ];
+  if (refused.length > 0) throw new UsageError(describeRefusal(source, refused));
+  return changes;
 }
 
 /** For whoever watches. */

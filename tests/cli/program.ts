@@ -1,0 +1,97 @@
+// The compiled program as a child process, and small runs for it.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { synthesize } from '../../src/data/synthetic.ts';
+
+const MAIN = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
+
+export interface End {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Program {
+  readonly child: ChildProcess;
+  /** Of this process: those that it started may live on. */
+  readonly ended: Promise<End>;
+}
+
+/** Starts `gradamp` with a folder as its working directory. */
+export function start(folder: string, ...options: readonly string[]): Program {
+  if (!existsSync(MAIN)) throw new Error('expected a build; run `npm test`, or `npm run build` before');
+  const child = spawn(process.execPath, [MAIN, ...options], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const texts = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text) => {
+      texts[name] += text;
+    });
+  }
+  const ended = new Promise<End>((resolve) => {
+    child.on('close', (code, signal) => resolve({ code, signal, ...texts }));
+  });
+  return { child, ended };
+}
+
+/** Runs `gradamp` to its end. */
+export const gradamp = (folder: string, ...options: readonly string[]): Promise<End> =>
+  start(folder, ...options).ended;
+
+/** When `condition` holds. @throws Error where it does not within half a minute. */
+export async function until(what: string, condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`expected ${what} within 30 s`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** Four epochs of six steps, about a second of training; epoch 3 is analysed, 4 amplified. */
+export const EPOCHS = 4;
+const CONFIG = `model: { name: resnet8, width: 0.125 }
+dataset: cifar10
+dataDir: data
+engine: tfjs
+batchSize: 10
+microBatch: 5
+schedule: [[2, 0.05, false, 1], [4, 0.05, true, 2]]
+amplification: { threshold: 0.5 }
+`;
+
+/** A new folder with images and `run.yaml`, the config above and `more` lines. */
+export async function folderOfRuns(more = ''): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'gradamp-cli-'));
+  await synthesize({ dataset: 'cifar10', directory: join(folder, 'data'), seed: 5, train: 60, test: 20 });
+  writeFileSync(join(folder, 'run.yaml'), `${CONFIG}${more}`);
+  return folder;
+}
+
+export const removeFolder = (folder: string) => rmSync(folder, { recursive: true });
+
+/** The run's folder as tests look at it, now and again. */
+export function runIn(directory: string) {
+  const text = (file: string) => {
+    const path = join(directory, file);
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  };
+  const lines = (file: string) => text(file).split('\n').slice(0, -1);
+  return {
+    directory,
+    text,
+    /** Complete epochs that metrics.jsonl tells of. */
+    epochs: () => lines('metrics.jsonl').length,
+    /** Events of log.jsonl. */
+    log: (event: string) => lines('log.jsonl').map((line) => JSON.parse(line)).filter((line) => line.event === event),
+    /** What it holds, but for times and locks. */
+    files: () => (existsSync(directory) ? readdirSync(directory).sort() : []),
+    file: (name: string) => join(directory, name),
+  };
+}
