@@ -89,7 +89,10 @@ export function runIn(directory: string) {
     /** Complete epochs that metrics.jsonl tells of. */
     epochs: () => lines('metrics.jsonl').length,
     /** Events of log.jsonl. */
-    log: (event: string) => lines('log.jsonl').map((line) => JSON.parse(line)).filter((line) => line.event === event),
+    log: (event: string) =>
+      lines('log.jsonl')
+        .map((line) => JSON.parse(line))
+        .filter((line) => line.event === event),
     /** What it holds, but for times and locks. */
     files: () => (existsSync(directory) ? readdirSync(directory).sort() : []),
     file: (name: string) => join(directory, name),

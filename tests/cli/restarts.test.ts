@@ -45,8 +45,7 @@ async function killRun({ child }: Program, run: ReturnType<typeof runIn>, times:
 }
 
 const ended = 'the run was ended by SIGKILL';
-const restart = (number: number) =>
-  `gradamp: ${ended}; restart ${number} of 2 from its last checkpoint\n`;
+const restart = (number: number) => `gradamp: ${ended}; restart ${number} of 2 from its last checkpoint\n`;
 
 describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
   test('a run that is killed twice is complete, with the same metrics', async () => {
@@ -82,7 +81,8 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
       code: 2,
       signal: null,
       stdout: '',
-      stderr: 'gradamp: batchSize: expected at most the 60 training images in data, got 61; use a smaller batch\n',
+      stderr:
+        'gradamp: batchSize: expected at most the 60 training images in data, got 61; use a smaller batch\n',
     });
     expect(runIn(join(folder, 'wrong')).files()).toEqual([]);
   });
