@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { lastEpoch } from '../amplification/phases.ts';
 import { type ConfigChange, configChanges, definingChanges } from '../config/changes.ts';
 import { parseConfig } from '../config/load.ts';
 import { oneLine, show } from '../config/messages.ts';
@@ -70,7 +71,12 @@ export function resumeFrom(
   after: Config,
   { graph, trainedOn: images }: { readonly graph: Graph; readonly trainedOn: TrainedOn },
 ): Resumption {
-  const changes = checkSameRun(source, before, after, begunEpochs(state.progress));
+  const epochs = begunEpochs(state.progress);
+  const changes = checkSameRun(source, before, after, epochs);
+  const last = lastEpoch(after.schedule);
+  if (epochs > last) {
+    throw new UsageError(`${source}: expected at most the ${last} epochs of its schedule, got ${epochs}`);
+  }
   if (trainedOn && !isDeepStrictEqual(trainedOn, images)) {
     throw new UsageError(
       `${source}: expected the images that the run was trained on, got another training split in ${after.dataDir}; set dataDir to theirs`,
