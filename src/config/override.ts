@@ -15,7 +15,9 @@ export function parseOverride(text: string): Override {
   const equals = text.indexOf('=');
   const path = text.slice(0, equals).trim().split('.');
   if (equals < 0 || path.includes('')) {
-    throw new UsageError(`--set: expected key=value, got ${show(text)}; for example --set batchSize=64`);
+    throw new UsageError(
+      oneLine(`--set: expected key=value, got ${show(text)}; for example --set batchSize=64`),
+    );
   }
   if (path.length > MOST_LEVELS) throw problemOf(path, `expected at most ${MOST_LEVELS} keys in each other`);
   if (path[0] === 'extends') throw problemOf(path, 'expected in a config file alone; write it there');

@@ -19,8 +19,14 @@ const MISTAKES: Record<string, string> = {
   NON_STRING_KEY: 'expected the name of a key, got a map or a list',
 };
 
+/** Far more than a phase for every epoch takes. A megabyte is read, and its mistakes are counted, in seconds. */
+const MOST_CHARACTERS = 2 ** 20;
+
 /** The value of a text; null where there is none. */
 export function readYaml(text: string): { readonly value: unknown } | YamlProblem {
+  if (text.length > MOST_CHARACTERS) {
+    return { problem: `expected at most ${MOST_CHARACTERS} characters, got ${text.length}` };
+  }
   const deep = findTooDeep(text);
   if (deep) return deep;
   const lineCounter = new LineCounter();

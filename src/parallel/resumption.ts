@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { lastEpoch } from '../amplification/phases.ts';
 import { type ConfigChange, configChanges, definingChanges } from '../config/changes.ts';
 import { parseConfig } from '../config/load.ts';
 import { oneLine, show } from '../config/messages.ts';
@@ -97,7 +98,12 @@ export function resumeFrom(
  */
 export function checkOrigin({ source, config: before, state, found }: Origin, after: Config) {
   const { history, step } = state.progress;
-  const changes = checkSameRun(source, before, after, begunEpochs(state.progress));
+  const epochs = begunEpochs(state.progress);
+  const changes = checkSameRun(source, before, after, epochs);
+  const last = lastEpoch(after.schedule);
+  if (epochs > last) {
+    throw new UsageError(`${source}: expected at most the ${last} epochs of its schedule, got ${epochs}`);
+  }
   return { epoch: history.length, step, file: found?.file ?? source, changes };
 }
 

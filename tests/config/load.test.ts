@@ -669,6 +669,16 @@ describe('one line says what is wrong with', () => {
     );
   });
 
+  test('a text that is nested without end, and one whose mistake is long', () => {
+    expect(complaint(`model: ${'['.repeat(5000)}`)).toBe(
+      'run.yaml:1:71: expected at most 64 levels of maps and lists, got more',
+    );
+    expect(complaint(`model: !${'x'.repeat(5000)} 1`)).toBe(
+      `run.yaml:1:8: Unresolved tag: !${'x'.repeat(183)}…`,
+    );
+    expect(complaint(`extends: ${'x'.repeat(5000)}`)).toMatch(/^.{1,200}…: cannot be read \(.{200}…\)$/);
+  });
+
   test('a file that is not there, or is a folder', () => {
     const hint = 'expected the path of a YAML config such as configs/quickstart.yaml';
     mkdirSync(join(folder, 'folder.yaml'));

@@ -7,6 +7,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -241,6 +242,17 @@ describe('readCifar refuses, in one line', () => {
     overwriteByte(path, 4 * 3074, 20);
     expect(await messageOf(readCifar('cifar100', folder))).toBe(
       `UsageError: ${path}: record 5: expected a coarse label in 0..19, got 20; is it CIFAR-100?`,
+    );
+  });
+
+  it('files of holes that no machine could hold, whose description says so', async () => {
+    const folder = await written('cifar100');
+    const records = 2 ** 32;
+    truncateSync(join(folder, 'train.bin'), records * 3074);
+    const { description } = randomSet('cifar100', SIZES);
+    writeFileSync(join(folder, 'synthetic.json'), JSON.stringify({ ...description, train: records }));
+    expect(await messageOf(readCifar('cifar100', folder))).toMatch(
+      /^UsageError: \S+: expected images that fit the [\d.]+ GiB of this machine, but they need 12292\.0 GiB; make a smaller set$/,
     );
   });
 

@@ -7,7 +7,8 @@ import { expect } from 'vitest';
 import { checkConfig, configDocument, loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/schema.ts';
 import { UsageError } from '../../src/errors.ts';
-import { BASE, type ConfigSource, configSources, SHIPPED } from './config-sources.ts';
+import { type ConfigSource, configSources } from './config-sources.ts';
+import { BASE, SHIPPED } from './config-texts.ts';
 import { outcomeOf, Tally } from './outcome.ts';
 
 const SOUND = { model: 'resnet8', dataset: 'cifar10', schedule: [[1, 0.1, true, 2]] };

@@ -43,7 +43,8 @@ export function fuzzSuite({ configs, trained, files }: FuzzLengths): void {
 
     it(`trains each of ${trained} tiny configs and goes on with it, or ends in one line`, async () => {
       const { acceptedShare } = await counted('tiny configs trained', trained, fuzzTraining);
-      expect(acceptedShare).toBeGreaterThan(trained < 20 ? 0 : 0.5);
+      // A few may all be among those that diverge.
+      if (trained >= 20) expect(acceptedShare).toBeGreaterThan(0.5);
     });
 
     it.each([
@@ -53,7 +54,7 @@ export function fuzzSuite({ configs, trained, files }: FuzzLengths): void {
     ])(`reads each of ${files} changed $title, or refuses it in one line`, async ({ title, fuzz }) => {
       const before = process.resourceUsage().maxRSS;
       const { acceptedShare } = await counted(title, files, fuzz);
-      expect(acceptedShare).toBeGreaterThan(0.01);
+      expect(acceptedShare).toBeGreaterThan(0);
       expect(acceptedShare).toBeLessThan(0.9);
       expect(process.resourceUsage().maxRSS - before).toBeLessThan(MOST_KIB);
     });

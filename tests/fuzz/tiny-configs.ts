@@ -138,7 +138,7 @@ const others = fc.record(
     deterministic: fc.boolean(),
     optimizer: fc.constantFrom({ momentum: 0 }, { momentum: 0.9 }, { momentum: 0.9, nesterov: true }),
     resetMomentum: fc.boolean(),
-    weightDecay: fc.constantFrom(0, 5e-4, 1, 1e30),
+    weightDecay: fc.constantFrom(0, 5e-4, 5e-4, 0.01, 1, 1e30),
     clipNorm: positive,
     lars: fc.record({ trust: positive, epsilon: fc.constantFrom(0, 1e-8) }, { requiredKeys: [] }),
     labelSmoothing: fc.constantFrom(0, 0.1, 0.99),

@@ -85,8 +85,10 @@ async function checkFolder(directory: string, epochs?: number): Promise<void> {
   if (epochs !== undefined) expect(metrics).toHaveLength(epochs);
   const checkpoint = join(directory, 'checkpoint.msgpack');
   if (epochs === undefined && !existsSync(checkpoint)) return;
-  const { progress } = await readCheckpoint(checkpoint);
-  expect(JSON.parse(JSON.stringify(progress.history.slice(0, metrics.length)))).toEqual(metrics);
+  const { history } = (await readCheckpoint(checkpoint)).progress;
+  // Of a run that diverged, the last epochs may stand in one of the two alone.
+  const common = epochs ?? Math.min(history.length, metrics.length);
+  expect(JSON.parse(JSON.stringify(history.slice(0, common)))).toEqual(metrics.slice(0, common));
 }
 
 /** Drawn ones, which any run may start from. */

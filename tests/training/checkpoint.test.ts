@@ -283,6 +283,12 @@ describe('refused', () => {
       /progress\.step: expected a whole number of at/,
     ],
     ['a hole', (map) => void map.progress.history.splice(1, 1, null), /progress\.history\.1: /],
+    ['a number for a map', (map) => Object.assign(map, { progress: 0 }), /: progress: expected a map$/],
+    [
+      'another key',
+      (map) => void Object.assign(map.vectors, { ['a\n'.repeat(999)]: 1 }),
+      /: vectors: expected only weights, velocity, statistics, accumulators$/,
+    ],
     [
       'timings of less',
       (map) => void map.progress.timings.pop(),
@@ -301,7 +307,7 @@ describe('refused', () => {
     [
       'no statistics',
       (map) => void Object.assign(map.vectors, { statistics: [] }),
-      /expected a vector of each rank, or one, got none/,
+      /vectors\.statistics: expected one vector or more/,
     ],
     [
       'statistics of two lengths',
@@ -333,6 +339,15 @@ describe('refused', () => {
     expect(refusal).toBeInstanceOf(CheckpointError);
     expect(refusal.message).toMatch(/^unexpected content: /);
     expect(refusal.message).toMatch(message);
+  });
+
+  test('a million wrong elements, in the time that the first takes', async () => {
+    const bytes = repacked((map) => void Object.assign(map.progress, { measured: Array(1e6).fill(null) }));
+    const { user } = process.cpuUsage();
+    await expect(readBytes(bytes)).rejects.toThrow(
+      new CheckpointError('unexpected content: progress.measured.0: expected a map'),
+    );
+    expect(process.cpuUsage().user - user).toBeLessThan(2e6);
   });
 
   test('a folder; a file that is not there is told by the system', async () => {
