@@ -76,9 +76,7 @@ function runOnce(args: readonly string[]): Promise<End> {
   return new Promise<End>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code, signal) =>
-      resolve(
-        signal ? { code: 128 + constants.signals[signal], signal, asked } : { code: code ?? 1, asked },
-      ),
+      resolve(signal ? { code: 128 + constants.signals[signal], signal, asked } : { code: code ?? 1, asked }),
     );
   }).finally(() => {
     process.off('SIGINT', interrupt);

@@ -25,7 +25,10 @@ test.each([
     const { kills, summary } = await surviveKills(options);
     console.log(summary);
     for (const moment of MOMENTS) {
-      expect(kills.some((kill) => kill.moment === moment && kill.met), moment).toBe(true);
+      expect(
+        kills.some((kill) => kill.moment === moment && kill.met),
+        moment,
+      ).toBe(true);
     }
     expect(kills.some(({ duringWrite }) => duringWrite)).toBe(true);
   },
