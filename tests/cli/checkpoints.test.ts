@@ -15,10 +15,10 @@ beforeAll(async () => {
   whole = runIn(join(folder, 'whole'));
   stopped = runIn(join(folder, 'stopped'));
   expect(await gradamp(folder, 'train', 'run.yaml', '--out', 'whole')).toMatchObject({ code: 0, stderr: '' });
-  const { child, ended } = start(folder, 'train', 'run.yaml', '--out', 'stopped');
-  await until('two checkpoints', () => stopped.log('checkpoint').length >= 2);
-  child.kill('SIGTERM');
-  expect(await ended).toMatchObject({ code: 143 });
+  const program = start(folder, 'train', 'run.yaml', '--out', 'stopped');
+  await until(program, 'two checkpoints', () => stopped.log('checkpoint').length >= 2);
+  program.child.kill('SIGTERM');
+  expect(await program.ended).toMatchObject({ code: 143 });
   kept = stopped.files().find((name) => name.startsWith('checkpoint-'))!;
 }, PATIENCE.timeout);
 afterAll(() => removeFolder(folder));

@@ -34,9 +34,9 @@ describe.runIf(process.platform === 'linux')('metrics.jsonl on a full disk', () 
   test('for two epochs is complete in the end, and that is told once', PATIENCE, async () => {
     const run = runIn(join(folder, 'meanwhile'));
     const program = start(folder, 'train', 'run.yaml', '--out', 'meanwhile');
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(program, 'the first epoch', () => run.epochs() === 1);
     const putBack = fill(run.file('metrics.jsonl'));
-    await until('two more epochs', () => run.log('epoch').length === 3);
+    await until(program, 'two more epochs', () => run.log('epoch').length === 3);
     putBack();
     const { code, stdout, stderr } = await program.ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -55,7 +55,7 @@ describe.runIf(process.platform === 'linux')('metrics.jsonl on a full disk', () 
   test('to the end is named, with exit code 1, and the resumed run is complete', PATIENCE, async () => {
     const run = runIn(join(folder, 'always'));
     const program = start(folder, 'train', 'run.yaml', '--out', 'always');
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(program, 'the first epoch', () => run.epochs() === 1);
     const putBack = fill(run.file('metrics.jsonl'));
     const { code, stdout, stderr } = await program.ended;
     expect(code).toBe(1);
@@ -82,8 +82,8 @@ describe.runIf(canLimit)('a checkpoint that the disk has no room for', () => {
     const program = start(folder, 'train', 'run.yaml', '--out', name, ...more);
     const limit = (bytes: number | 'unlimited') =>
       execFileSync('prlimit', ['--pid', `${program.child.pid}`, `--fsize=${bytes}:`]);
-    await until('the first checkpoint', () => run.log('checkpoint').length === 1);
-    limit(20_000);
+    await until(program, 'the first checkpoint', () => run.log('checkpoint').length === 1);
+    limit(14_000);
     return { run, program, limit };
   }
   const warnings = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('warning'));
@@ -93,7 +93,7 @@ describe.runIf(canLimit)('a checkpoint that the disk has no room for', () => {
   test('for a while is told once, and the next ones are written', PATIENCE, async () => {
     const schedule = ['--set', 'schedule=[[12, 0.05, false, 1]]'];
     const { run, program, limit } = await startLimited('short', ...schedule);
-    await until('two checkpoints to fail', () => run.log('checkpoint-failed').length >= 2);
+    await until(program, 'two checkpoints to fail', () => run.log('checkpoint-failed').length >= 2);
     const kept = await readCheckpoint(run.file('checkpoint.msgpack'));
     limit('unlimited');
     const { code, stdout, stderr } = await program.ended;

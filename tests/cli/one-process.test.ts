@@ -20,7 +20,7 @@ test(
     const run = runIn(join(folder, 'run'));
     const locks = () => run.files().filter((name) => name.startsWith('.lock-'));
     const first = start(folder, 'train', 'run.yaml', '--out', 'run', ...schedule(1000));
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(first, 'the first epoch', () => run.epochs() === 1);
     const { code, stdout, stderr } = await gradamp(folder, 'train', '--resume', 'run');
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     const [before, since] = stderr.split(' since ');

@@ -45,10 +45,12 @@ export function start(folder: string, ...options: readonly string[]): Program {
 export const gradamp = (folder: string, ...options: readonly string[]): Promise<End> =>
   start(folder, ...options).ended;
 
-/** When `condition` holds. @throws Error where it does not within a minute. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
+/** When `condition` holds. @throws Error where the program ends before, or a minute does. */
+export async function until({ child }: Program, what: string, condition: () => boolean): Promise<void> {
   const deadline = Date.now() + 60_000;
   while (!condition()) {
+    const ended = child.exitCode !== null || child.signalCode !== null;
+    if (ended && !condition()) throw new Error(`expected ${what}, got the end of the program`);
     if (Date.now() > deadline) throw new Error(`expected ${what} within 60 s`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }

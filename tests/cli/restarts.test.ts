@@ -40,11 +40,11 @@ function childrenOf(parent: number): readonly number[] {
 }
 
 /** Kills the run's process, once it trains, `times` times. @returns their ids. */
-async function killRun({ child }: Program, run: ReturnType<typeof runIn>, times: number) {
+async function killRun(program: Program, run: ReturnType<typeof runIn>, times: number) {
   const killed: number[] = [];
   while (killed.length < times) {
-    await until('the run to train', () => run.log('start').length === killed.length + 1);
-    const [process_, ...others] = childrenOf(child.pid!);
+    await until(program, 'the run to train', () => run.log('start').length === killed.length + 1);
+    const [process_, ...others] = childrenOf(program.child.pid!);
     expect(others).toEqual([]);
     expect(run.log('start').at(-1).pid).toBe(process_);
     process.kill(process_, 'SIGKILL');
@@ -103,7 +103,7 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
   test('SIGTERM stops the run', PATIENCE, async () => {
     const run = runIn(join(folder, 'stopped'));
     const program = start(folder, 'train', 'run.yaml', '--out', 'stopped');
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(program, 'the first epoch', () => run.epochs() === 1);
     program.child.kill('SIGTERM');
     const { code, stdout, stderr } = await program.ended;
     expect({ code, stderr }).toEqual({
@@ -117,7 +117,7 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
 
   test('SIGTERM stops a run that has only just been started', PATIENCE, async () => {
     const program = start(folder, 'train', 'run.yaml', '--out', 'early');
-    await until("the run's process", () => childrenOf(program.child.pid!).length > 0);
+    await until(program, "the run's process", () => childrenOf(program.child.pid!).length > 0);
     program.child.kill('SIGTERM');
     expect(await program.ended).toEqual({ code: 143, signal: null, stdout: '', stderr: '' });
     expect(runIn(join(folder, 'early')).files()).toEqual([]);

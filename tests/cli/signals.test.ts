@@ -22,7 +22,7 @@ test.each([
   async ({ name, code }) => {
     const run = runIn(`${folder}/${name}`);
     const program = start(folder, 'train', 'run.yaml', '--out', name);
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(program, 'the first epoch', () => run.epochs() === 1);
     program.child.kill(name);
     const end = await program.ended;
     expect(end).toMatchObject({ code, stderr: '\nstopping after this step; Ctrl-C again ends at once\n' });

@@ -16,7 +16,15 @@ const folder = mkdtempSync(join(tmpdir(), 'gradamp-crash-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 async function survive(engine: KilledRun['engine'], workers: number) {
-  const options = { engine, workers, folder, kills: MOMENTS.length, moments: MOMENTS, seed: SEED };
+  const options = {
+    engine,
+    workers,
+    folder,
+    images: 100,
+    kills: MOMENTS.length,
+    moments: MOMENTS,
+    seed: SEED,
+  };
   const { kills, summary } = await surviveKills(options);
   console.log(summary);
   expect(kills.map(({ moment }) => moment)).toEqual(MOMENTS);
