@@ -20,6 +20,7 @@ async function survive(engine: KilledRun['engine'], workers: number) {
     engine,
     workers,
     folder,
+    width: 0.25,
     images: 100,
     kills: MOMENTS.length,
     moments: MOMENTS,

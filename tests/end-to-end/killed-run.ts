@@ -24,6 +24,8 @@ export interface KilledRun {
   readonly workers: number;
   /** Holds the data and the runs. */
   readonly folder: string;
+  /** Of the model. */
+  readonly width: number;
   /** To train on. */
   readonly images: number;
   /** How often in all. */
@@ -70,14 +72,14 @@ export async function surviveKills(options: KilledRun): Promise<{ kills: readonl
 }
 
 /** Images, and a config that writes a checkpoint every 0.1 s. */
-async function prepare({ engine, workers, folder, images }: KilledRun): Promise<void> {
+async function prepare({ engine, workers, folder, width, images }: KilledRun): Promise<void> {
   if (!existsSync(join(folder, 'data'))) {
     const sizes = { train: images + VALIDATION, test: 60 };
     await synthesize({ dataset: 'cifar10', directory: join(folder, 'data'), seed: 7, ...sizes });
   }
   const devices = `[${Array(workers).fill('cpu').join(', ')}]`;
   const lines = [
-    'model: { name: resnet8, width: 0.5 }',
+    `model: { name: resnet8, width: ${width} }`,
     'dataset: cifar10',
     'dataDir: data',
     `validation: ${VALIDATION}`,
