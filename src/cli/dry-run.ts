@@ -4,6 +4,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { FROZEN } from '../amplification/freezing.ts';
+import type { ConfigChange } from '../config/changes.ts';
 import { configDocument } from '../config/load.ts';
 import { documentOf } from '../config/resolve.ts';
 import type { AmplificationSettings, Config } from '../config/schema.ts';
@@ -20,6 +21,7 @@ import { estimatePassBytes, summarise, trainingFlops } from '../models/summary.t
 import { type Collective, collectiveOf } from '../parallel/collective.ts';
 import { deviceBytes, elementBytesOf } from '../parallel/device-memory.ts';
 import { outline } from '../parallel/outline.ts';
+import { checkOrigin, describePlace, findOrigin } from '../parallel/resumption.ts';
 import { checkSizes, trainedImages, trainingNeeds } from '../parallel/sizes.ts';
 import { storeBytes } from '../parallel/store.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
@@ -56,6 +58,13 @@ export interface RunPlan {
   /** Of a run that would go on in spite of them. */
   readonly warnings: readonly string[];
   readonly directory: string;
+  /** What a run that is gone on with has behind it; null of a new one. */
+  readonly goesOn: {
+    readonly epoch: number;
+    readonly step: number;
+    readonly file: string;
+    readonly changes: readonly ConfigChange[];
+  } | null;
   readonly data: {
     readonly folder: string;
     /** Those that are held out are not among them. */
@@ -98,9 +107,10 @@ interface PlannedMemory {
  * Checks everything that `train` checks before its first step.
  * @throws UsageError as `train`, but not where there are no data yet.
  */
-export async function planRun(config: Config, directory: string): Promise<RunPlan> {
+export async function planRun(config: Config, directory: string, from?: 'folder'): Promise<RunPlan> {
   const { engine, warnings } = chooseEngine(config);
-  RunDirectory.check(directory);
+  if (!from) RunDirectory.check(directory);
+  const origin = await findOrigin(from, directory);
   const data = await lookAtData(config);
   const graph = buildModel({ ...config.model, classes: data.classes });
   const size = { train: { size: data.trainingSplit } };
@@ -116,6 +126,7 @@ export async function planRun(config: Config, directory: string): Promise<RunPla
     engine,
     warnings,
     directory,
+    goesOn: origin ? checkOrigin(origin, config) : null,
     data: { folder, trainingImages, validationImages: config.validation, synthetic, missing },
     seeds: config.seeds,
     epochs: epochs.map(({ phase }) => phase),
@@ -238,6 +249,7 @@ export function describePlan(plan: RunPlan, config: Config, colours: boolean): s
     ...memoryRows(memory, config),
     ['engine', plan.engine],
     ['folder', plan.directory],
+    ...(plan.goesOn ? [['goes on', describeGoesOn(plan.goesOn)]] : []),
   ];
   return [
     configDocument(config),
@@ -324,4 +336,9 @@ function formatList(epochs: readonly number[]): string {
   if (epochs.length === 0) return '-';
   if (epochs.length <= 5) return epochs.join(', ');
   return `${epochs.slice(0, 3).join(', ')}, ..., ${epochs[epochs.length - 1]} (${epochs.length})`;
+}
+
+function describeGoesOn({ file, changes, ...place }: NonNullable<RunPlan['goesOn']>): string {
+  const changed = changes.map(({ key }) => key).join(', ');
+  return `after ${describePlace(place)} (${file})${changed ? `; changed: ${changed}` : ''}`;
 }

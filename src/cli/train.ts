@@ -49,7 +49,7 @@ export function trainCommand(): Command {
       const { dryRun, json } = options;
       const { config, directory, from } = plannedRun(file, options);
       if (dryRun) {
-        await showPlan(config, directory, json);
+        await showPlan({ config, directory, from: from && 'folder' }, json);
       } else if (from === 'complete') {
         await checkComplete(config, directory);
         showComplete(directory, json);
@@ -156,9 +156,9 @@ function superviseRun(
   });
 }
 
-async function showPlan(config: Config, directory: string, json = false): Promise<void> {
+async function showPlan({ config, directory, from }: ShownRun, json = false): Promise<void> {
   const { planRun, describePlan } = await import('./dry-run.ts');
-  const plan = await planRun(config, directory);
+  const plan = await planRun(config, directory, from);
   const { NO_COLOR, TERM } = process.env;
   const colours = process.stdout.isTTY && !NO_COLOR && TERM !== 'dumb';
   const text = json ? JSON.stringify(plan, null, 2) : describePlan(plan, config, colours);
@@ -166,15 +166,15 @@ async function showPlan(config: Config, directory: string, json = false): Promis
 }
 
 interface ShownRun {
+  readonly config: Config;
   readonly directory: string;
   readonly from?: 'folder';
-  readonly output?: NodeJS.WriteStream;
 }
 
 /** One run, shown and summed up on `output`; Ctrl-C stops it after its step. */
 export async function trainShown(
   config: Config,
-  { directory, from, output = process.stdout }: ShownRun,
+  { directory, from, output = process.stdout }: Omit<ShownRun, 'config'> & { output?: NodeJS.WriteStream },
 ): Promise<TrainResult> {
   // Loaded only now: an error in the config is told at once.
   const { train } = await import('../parallel/coordinator.ts');

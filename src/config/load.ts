@@ -3,13 +3,14 @@
 
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Document, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import { Document, isSeq, visit } from 'yaml';
 import type { z } from 'zod';
 import { UsageError } from '../errors.ts';
-import { oneLine, show } from './messages.ts';
+import { oneLine, shorten, show } from './messages.ts';
 import { applyOverride, type Override, parseOverride } from './override.ts';
 import { documentOf, resolveConfig } from './resolve.ts';
 import { type Config, documentSchema } from './schema.ts';
+import { readYaml } from './yaml.ts';
 
 export interface Overrides {
   /** `key=value` each, applied in order. */
@@ -85,13 +86,6 @@ export function configDocument(config: Config): string {
   });
 }
 
-/** Where the YAML library's own words would not help. */
-const mistakes: Record<string, string> = {
-  DUPLICATE_KEY: 'this key is given a second time; remove one of the two',
-  MULTIPLE_DOCS: 'a second document starts here; expected one config a file',
-  NON_STRING_KEY: 'expected the name of a key, got a map or a list',
-};
-
 /**
  * A document on top of the one that its key `extends` names, a path relative to the file: maps are merged key by key,
  * anything else is replaced. The name of that one's run is not taken over.
@@ -126,23 +120,15 @@ function readDocument(file: string): unknown {
 }
 
 function parseConfigText(text: string, file: string): unknown {
-  const lines = new LineCounter();
-  const options = { lineCounter: lines, prettyErrors: false, stringKeys: true, logLevel: 'error' } as const;
-  const document = parseDocument(text, options);
-  const problem = document.errors[0] ?? document.warnings[0];
-  if (problem) {
-    const { line, col } = lines.linePos(problem.pos[0]);
-    throw new UsageError(oneLine(`${file}:${line}:${col}: ${mistakes[problem.code] ?? problem.message}`));
+  const read = readYaml(text);
+  if ('problem' in read) {
+    const { problem, place } = read;
+    const where = place ? `${file}:${place.line}:${place.column}` : file;
+    throw new UsageError(`${oneLine(where)}: ${shorten(oneLine(problem))}`);
   }
-  let value: unknown;
-  try {
-    value = document.toJS();
-  } catch (error) {
-    // Aliases that would grow without bound.
-    throw new UsageError(oneLine(`${file}: ${(error as Error).message}`));
-  }
+  const { value } = read;
   if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
-  const found = document.contents === null || value === null ? 'an empty file' : describe(value);
+  const found = value === null ? 'an empty file' : describe(value);
   throw new UsageError(
     oneLine(
       `${file}: expected a map of keys such as "model: resnet8", got ${found}; see configs/quickstart.yaml`,
@@ -163,7 +149,9 @@ function readText(file: string): string {
       EISDIR: 'is a folder; expected the path of a YAML config such as configs/quickstart.yaml',
       EACCES: 'may not be read; check its permissions',
     };
-    throw new UsageError(oneLine(`${file}: ${reasons[code ?? ''] ?? `cannot be read (${message})`}`));
+    throw new UsageError(
+      oneLine(`${shorten(file)}: ${reasons[code ?? ''] ?? `cannot be read (${shorten(message)})`}`),
+    );
   }
 }
 

@@ -35,6 +35,12 @@ export function oneLine(text: string): string {
   );
 }
 
+const LONGEST_QUOTE = 200;
+
+/** What may hold anything that a user gave, such as another library's message: cut after 200 characters. */
+export const shorten = (text: string): string =>
+  text.length > LONGEST_QUOTE ? `${text.slice(0, LONGEST_QUOTE)}…` : text;
+
 /** The candidate that differs least from `word`, where the difference is small enough to be a slip. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   const wanted = word.toLowerCase();

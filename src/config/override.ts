@@ -1,8 +1,8 @@
 // `--set key=value`: a dotted key into a config document and a YAML value. Documents are never changed in place.
 
-import { parseDocument } from 'yaml';
 import { UsageError } from '../errors.ts';
-import { oneLine, show } from './messages.ts';
+import { oneLine, shorten, show } from './messages.ts';
+import { MOST_LEVELS, readYaml } from './yaml.ts';
 
 export interface Override {
   /** `schedule.0.1` is the learning rate of the first phase. */
@@ -17,17 +17,14 @@ export function parseOverride(text: string): Override {
   if (equals < 0 || path.includes('')) {
     throw new UsageError(`--set: expected key=value, got ${show(text)}; for example --set batchSize=64`);
   }
+  if (path.length > MOST_LEVELS) throw problemOf(path, `expected at most ${MOST_LEVELS} keys in each other`);
   if (path[0] === 'extends') throw problemOf(path, 'expected in a config file alone; write it there');
   return { path, value: parseValue(path, text.slice(equals + 1)) };
 }
 
 function parseValue(path: readonly string[], text: string): unknown {
-  const document = parseDocument(text, { logLevel: 'error', prettyErrors: false, stringKeys: true });
-  try {
-    if (document.errors.length === 0 && document.warnings.length === 0) return document.toJS();
-  } catch {
-    // An alias without its anchor shows only here.
-  }
+  const read = readYaml(text);
+  if ('value' in read) return read.value;
   throw problemOf(path, `expected a YAML value, got ${show(text)}`);
 }
 
@@ -43,7 +40,7 @@ function assign(current: unknown, path: readonly string[], depth: number, value:
   if (Array.isArray(container)) {
     const index = /^\d+$/.test(key) ? Number(key) : Number.NaN;
     if (!(index <= container.length)) {
-      const place = path.slice(0, depth).join('.');
+      const place = shorten(path.slice(0, depth).join('.'));
       throw problemOf(path, `expected ${place}.<number from 0 to ${container.length}>, got ${show(key)}`);
     }
     const items = [...container];
@@ -61,11 +58,11 @@ function containerFor(current: unknown, path: readonly string[], depth: number):
   if (typeof current === 'object' && current !== null) return current;
   if (current === undefined || current === null) return /^\d+$/.test(path[depth]) ? [] : {};
   if (depth === 1 && path[0] === 'model' && typeof current === 'string') return { name: current };
-  const place = path.slice(0, depth).join('.');
+  const place = shorten(path.slice(0, depth).join('.'));
   const remedy = `set ${place} as a whole first`;
   throw problemOf(path, `expected ${place} to be a map, but it is ${show(current)}; ${remedy}`);
 }
 
 function problemOf(path: readonly string[], message: string): UsageError {
-  return new UsageError(oneLine(`--set: ${path.join('.')}: ${message}`));
+  return new UsageError(oneLine(`--set: ${shorten(path.join('.'))}: ${message}`));
 }

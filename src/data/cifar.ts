@@ -2,6 +2,7 @@
 
 import type { Stats } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { UsageError } from '../errors.ts';
@@ -41,7 +42,7 @@ export async function readCifar(name: DatasetName, directory: string): Promise<D
   const trainSize = countRecords(trainFiles);
   const testSize = countRecords(testFiles);
 
-  const memory = new SharedArrayBuffer((trainSize + testSize) * (IMAGE_BYTES + 1));
+  const memory = allocate((trainSize + testSize) * (IMAGE_BYTES + 1), folder);
   const splitAt = (splitName: Split['name'], offset: number, size: number): Split => ({
     name: splitName,
     size,
@@ -203,6 +204,17 @@ async function measureFiles(
     );
   }
   return files;
+}
+
+/** A file may state any size and take no room on the disk. */
+function allocate(bytes: number, folder: string): SharedArrayBuffer {
+  if (bytes > totalmem()) {
+    const [needed, there] = [bytes, totalmem()].map((size) => `${(size / 2 ** 30).toFixed(1)} GiB`);
+    throw new UsageError(
+      `${folder}: expected images that fit the ${there} of this machine, but they need ${needed}; make a smaller set`,
+    );
+  }
+  return new SharedArrayBuffer(bytes);
 }
 
 function countRecords(files: readonly DataFile[]): number {

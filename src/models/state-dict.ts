@@ -142,4 +142,7 @@ function checkTensors(graph: Graph, tensors: ReadonlyMap<string, Tensor>): void 
   }
 }
 
-const describe = ({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>) => `${dtype} [${shape.join(', ')}]`;
+/** More dimensions than any layer's are counted: a shape may be as long as a header. */
+function describe({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>): string {
+  return shape.length > 8 ? `${dtype} of ${shape.length} dimensions` : `${dtype} [${shape.join(', ')}]`;
+}

@@ -66,11 +66,13 @@ export async function findOrigin(
 
 /** @throws UsageError, one line, where the config, the images or the model are another run's. */
 export function resumeFrom(
-  { source, config: before, trainedOn, state, found }: Origin,
+  origin: Origin,
   after: Config,
   { graph, trainedOn: images }: { readonly graph: Graph; readonly trainedOn: TrainedOn },
 ): Resumption {
-  const changes = checkSameRun(source, before, after, begunEpochs(state.progress));
+  const { source, trainedOn, state, found } = origin;
+  const { refused = [] } = found ?? {};
+  const entry = { ...checkOrigin(origin, after), refused };
   if (trainedOn && !isDeepStrictEqual(trainedOn, images)) {
     throw new UsageError(
       `${source}: expected the images that the run was trained on, got another training split in ${after.dataDir}; set dataDir to theirs`,
@@ -86,17 +88,17 @@ export function resumeFrom(
       `${source}: expected ${graph.parameterLength} weights of ${graph.name}, got ${weights.length}; was the model changed since?`,
     );
   }
+  return { state, source, found, entry };
+}
+
+/**
+ * Where a run with this config goes on, and what is another since.
+ * @throws UsageError, one line, where the config is another run's.
+ */
+export function checkOrigin({ source, config: before, state, found }: Origin, after: Config) {
   const { history, step } = state.progress;
-  return {
-    ...{ state, source, found },
-    entry: {
-      epoch: history.length,
-      step,
-      file: found?.file ?? source,
-      refused: found?.refused ?? [],
-      changes,
-    },
-  };
+  const changes = checkSameRun(source, before, after, begunEpochs(state.progress));
+  return { epoch: history.length, step, file: found?.file ?? source, changes };
 }
 
 /**
@@ -122,15 +124,18 @@ export function checkSameRun(
 /** For whoever watches. */
 export function describeResumption({ entry }: Resumption): readonly string[] {
   const { epoch, step, file, refused, changes } = entry;
-  const place = step > 0 ? `epoch ${epoch + 1}, step ${step}` : `epoch ${epoch}`;
   return [
     ...refused.map(
       ({ file, reason }) => `warning: ${file} is not whole (${reason}); an older one takes its place`,
     ),
-    `goes on after ${place} (${file})`,
+    `goes on after ${describePlace({ epoch, step })} (${file})`,
     ...changes.map(({ key, from, to }) => oneLine(`changed: ${key} ${show(to)} in place of ${show(from)}`)),
   ];
 }
+
+/** Behind so many complete epochs, and steps of the next. */
+export const describePlace = ({ epoch, step }: { readonly epoch: number; readonly step: number }): string =>
+  step > 0 ? `epoch ${epoch + 1}, step ${step}` : `epoch ${epoch}`;
 
 /** Complete ones, and the one that is under way. */
 const begunEpochs = ({ history, step }: RunProgress) => history.length + (step > 0 ? 1 : 0);

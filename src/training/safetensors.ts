@@ -105,10 +105,8 @@ function findHeaderEnd(file: Uint8Array): number {
   const length = new DataView(file.buffer, file.byteOffset).getBigUint64(0, true);
   const rest = file.length - LENGTH_BYTES;
   if (length > Math.min(rest, LARGEST_HEADER)) {
-    const limit = rest < LARGEST_HEADER ? `the ${rest} that follow its length` : LARGEST_HEADER;
-    throw refuse(
-      `expected a header of at most ${limit} bytes, got a length of ${length}; is it safetensors?`,
-    );
+    const limit = rest < LARGEST_HEADER ? `the ${rest} bytes behind its length` : `${LARGEST_HEADER} bytes`;
+    throw refuse(`expected a header of at most ${limit}, got one of ${length}; is it a safetensors file?`);
   }
   return LENGTH_BYTES + Number(length);
 }
@@ -117,7 +115,7 @@ function parseHeader(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   const text = decodeText(bytes);
   const header = text?.startsWith('{') ? parseJson(text) : undefined;
   if (text === undefined || !isObject(header)) {
-    const found = show(text?.slice(0, 40) ?? 'bytes that are no UTF-8');
+    const found = text === undefined ? 'bytes that are no UTF-8' : show(text);
     throw refuse(`expected a header that is a JSON object, got ${found}`);
   }
   checkKeys(text);

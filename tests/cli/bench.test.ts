@@ -163,8 +163,8 @@ test('checkpoint: writes and reads beside plain ones, and the size over that of 
   expect(status).toBe(0);
   const { n, parameters, bytes, numberBytes, cold, rows } = JSON.parse(stdout);
   expect({ n, parameters }).toEqual({ n: 2, parameters: 272_474 });
-  // Two vectors, and mean and variance of 688 channels.
-  expect(numberBytes).toBe(4 * (2 * 272_474 + 2 * 688));
+  // Two vectors, and mean and variance of 784 channels.
+  expect(numberBytes).toBe(4 * (2 * 272_474 + 2 * 784));
   expect(bytes).toBeGreaterThan(numberBytes);
   expect(bytes).toBeLessThan(1.01 * numberBytes);
   expect(typeof cold).toBe('boolean');

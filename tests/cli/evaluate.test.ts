@@ -176,7 +176,10 @@ describe('a run on ten classes', () => {
       'early',
       'early: expected a complete or stopped run, found no checkpoint.msgpack in it; let it train first',
     ],
-    ['broken', 'broken/checkpoint.msgpack: expected a gradamp checkpoint of version 1, got something else'],
+    [
+      'broken',
+      'broken/checkpoint.msgpack: no checkpoint: expected a map that starts with the format gradamp-checkpoint',
+    ],
     [
       'changed',
       'changed: expected a checkpoint of resnet20 as its config.yaml says, got 5344 weights in place of 272480; has config.yaml been changed?',

@@ -41,7 +41,10 @@ describe('wrong input is one line, exit code 2 and nothing written', () => {
   test.each([
     ['modls', "unknown command 'modls' (Did you mean models?)"],
     ['train run.yaml --seed 3', "unknown option '--seed' (Did you mean --set?)"],
-    ['train', "missing required argument 'config'"],
+    [
+      'train',
+      'config: expected a YAML file, got none; for example configs/quickstart.yaml, or --resume <run>',
+    ],
     ['train run.yaml other.yaml', "too many arguments for 'train'. Expected 1 argument but got 2."],
     [
       'train nowhere.yaml',
@@ -205,7 +208,9 @@ describe('gradamp quickstart', () => {
     const status = await new Promise((resolve) => child.on('close', resolve));
     expect(status).toBe(130);
     expect(output.trimEnd().split('\n').at(-1)).toMatch(
-      new RegExp(`^stopped: \\d+ complete epochs in .*; files in ${RUNS}/original$`),
+      new RegExp(
+        `^stopped: \\d+ complete epochs in .*; files in ${RUNS}/original; go on with: gradamp train --resume ${RUNS}/original$`,
+      ),
     );
     expect(existsSync(at(`${RUNS}/original/summary.json`))).toBe(true);
   });

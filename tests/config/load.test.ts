@@ -73,6 +73,11 @@ describe('a config that is right', () => {
       },
       seed: 0,
       seeds: { weights: 0, order: 0, augmentation: 0, selection: 0, validation: 0 },
+      checkpoint: { everyEpochs: 1, everyMinutes: 10, keep: 2 },
+      resume: 'never',
+      restarts: 0,
+      barrierTimeout: 600,
+      skipLimit: 25,
     });
   });
 
@@ -109,6 +114,12 @@ amplification:
 seed: 4294967295
 seeds: { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 }
 dumpGradients: [3, 3]
+init: weights.safetensors
+checkpoint: { everyEpochs: 5, everyMinutes: never, keep: 3 }
+resume: auto
+restarts: 4
+barrierTimeout: 0.5
+skipLimit: 7
 `;
     expect(load(text)).toEqual({
       name: 'first-try',
@@ -156,6 +167,12 @@ dumpGradients: [3, 3]
       seed: 4294967295,
       seeds: { weights: 1, order: 2, augmentation: 3, selection: 4, validation: 5 },
       dumpGradients: [3, 3],
+      init: 'weights.safetensors',
+      checkpoint: { everyEpochs: 5, everyMinutes: 'never', keep: 3 },
+      resume: 'auto',
+      restarts: 4,
+      barrierTimeout: 0.5,
+      skipLimit: 7,
     });
   });
 
@@ -710,7 +727,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, cudaGraph, collective, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, extends',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, cudaGraph, collective, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, init, checkpoint, resume, restarts, barrierTimeout, skipLimit, extends',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

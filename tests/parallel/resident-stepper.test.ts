@@ -91,7 +91,7 @@ describe('an analysis epoch, and one that acts, are those of shared memory', () 
       { changes },
     );
     expect(fake).toEqual(shared);
-    expect(shared.played[0]).toMatchObject({ samples: 20, skipped: 0, stopped: false, diverged: false });
+    expect(shared.played[0]).toMatchObject({ samples: 20, skipped: 0, paused: false, diverged: false });
     expect(shared.sums.every(({ totalSum, size, dead }) => totalSum > 0 && dead < size)).toBe(true);
   });
 
@@ -140,7 +140,7 @@ describe('so are', () => {
     expect(reset.fake.velocity).not.toEqual(kept.fake.velocity);
   });
 
-  it('an epoch that is stopped in its middle', async () => {
+  it('an epoch that is paused in its middle', async () => {
     const { shared, fake } = await both(({ trainer }) => trainer.train(plain), {
       on: (below, control) =>
         meddled(below, (step) => {
@@ -148,7 +148,7 @@ describe('so are', () => {
         }),
     });
     expect(fake).toEqual(shared);
-    expect(fake.played).toMatchObject({ iterations: 2, samples: 16, stopped: true, diverged: false });
+    expect(fake.played).toMatchObject({ iterations: 2, samples: 16, paused: true, diverged: false });
   });
 
   it.each([
@@ -203,7 +203,7 @@ it('an epoch that ended for 25 skipped steps in a row has diverged, though a ste
   // Of 20 steps each; those that were skipped in a row count on.
   expect(trainer.train(plain)).toMatchObject({ skipped: 20, iterations: 0, diverged: false });
   const sums = trainer.train({ ...plain, epoch: 2 });
-  expect(sums).toMatchObject({ skipped: 5, iterations: LAG, diverged: true, stopped: false });
+  expect(sums).toMatchObject({ skipped: 5, iterations: LAG, diverged: true, paused: false });
   trainer.dispose();
 });
 
