@@ -98,7 +98,8 @@ export class RunDirectory {
     const config = join(path, 'config.yaml');
     try {
       makeFolders(path);
-      writeFileSync(config, configText);
+      // On the disk before the first checkpoint is: without it the folder is no run.
+      writeFileSync(config, configText, { flush: true });
       return new RunDirectory(path, onDisk);
     } catch (error) {
       rmSync(config, { force: true });

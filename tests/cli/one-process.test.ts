@@ -3,7 +3,7 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { folderOfRuns, gradamp, removeFolder, runIn, start, until } from './program.ts';
+import { folderOfRuns, gradamp, PATIENCE, removeFolder, runIn, start, until } from './program.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -13,27 +13,31 @@ afterAll(() => removeFolder(folder));
 
 const schedule = (epochs: number) => ['--set', `schedule=[[${epochs}, 0.05, false, 1]]`];
 
-test('a second process is refused while the first trains, and not once that is killed', async () => {
-  const run = runIn(join(folder, 'run'));
-  const locks = () => run.files().filter((name) => name.startsWith('.lock-'));
-  const first = start(folder, 'train', 'run.yaml', '--out', 'run', ...schedule(1000));
-  await until('the first epoch', () => run.epochs() === 1);
-  const { code, stdout, stderr } = await gradamp(folder, 'train', '--resume', 'run');
-  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-  const [before, since] = stderr.split(' since ');
-  expect(before).toBe(
-    `gradamp: run: expected a folder that no other process writes, got one that process ${first.child.pid} on ${hostname()} writes`,
-  );
-  expect(since).toMatch(/^[-\dT:.]+Z; wait until it has ended or choose another with --out\n$/);
-  expect(run.log('start')).toHaveLength(1);
-  expect(locks()).toHaveLength(1);
+test(
+  'a second process is refused while the first trains, and not once that is killed',
+  PATIENCE,
+  async () => {
+    const run = runIn(join(folder, 'run'));
+    const locks = () => run.files().filter((name) => name.startsWith('.lock-'));
+    const first = start(folder, 'train', 'run.yaml', '--out', 'run', ...schedule(1000));
+    await until(first, 'the first epoch', () => run.epochs() === 1);
+    const { code, stdout, stderr } = await gradamp(folder, 'train', '--resume', 'run');
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    const [before, since] = stderr.split(' since ');
+    expect(before).toBe(
+      `gradamp: run: expected a folder that no other process writes, got one that process ${first.child.pid} on ${hostname()} writes`,
+    );
+    expect(since).toMatch(/^[-\dT:.]+Z; wait until it has ended or choose another with --out\n$/);
+    expect(run.log('start')).toHaveLength(1);
+    expect(locks()).toHaveLength(1);
 
-  first.child.kill('SIGKILL');
-  expect(await first.ended).toMatchObject({ signal: 'SIGKILL', stderr: '' });
-  expect(locks()).toHaveLength(1);
-  const epochs = run.epochs() + 2;
-  const resumed = await gradamp(folder, 'train', '--resume', 'run', ...schedule(epochs));
-  expect(resumed).toMatchObject({ code: 0, stderr: '' });
-  expect(run.epochs()).toBe(epochs);
-  expect(locks()).toEqual([]);
-});
+    first.child.kill('SIGKILL');
+    expect(await first.ended).toMatchObject({ signal: 'SIGKILL', stderr: '' });
+    expect(locks()).toHaveLength(1);
+    const epochs = run.epochs() + 2;
+    const resumed = await gradamp(folder, 'train', '--resume', 'run', ...schedule(epochs));
+    expect(resumed).toMatchObject({ code: 0, stderr: '' });
+    expect(run.epochs()).toBe(epochs);
+    expect(locks()).toEqual([]);
+  },
+);

@@ -45,17 +45,21 @@ export function start(folder: string, ...options: readonly string[]): Program {
 export const gradamp = (folder: string, ...options: readonly string[]): Promise<End> =>
   start(folder, ...options).ended;
 
-/** When `condition` holds. @throws Error where it does not within half a minute. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 30_000;
+/** When `condition` holds. @throws Error where the program ends before, or a minute does. */
+export async function until({ child }: Program, what: string, condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 60_000;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`expected ${what} within 30 s`);
+    const ended = child.exitCode !== null || child.signalCode !== null;
+    if (ended && !condition()) throw new Error(`expected ${what}, got the end of the program`);
+    if (Date.now() > deadline) throw new Error(`expected ${what} within 60 s`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
 
+/** For a test that starts several processes, beside whatever else the machine does. */
+export const PATIENCE = { timeout: 240_000 };
+
 /** Four epochs of six steps, about a second of training; epoch 3 is analysed, 4 amplified. */
-export const EPOCHS = 4;
 const CONFIG = `model: { name: resnet8, width: 0.125 }
 dataset: cifar10
 dataDir: data

@@ -3,7 +3,16 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { folderOfRuns, gradamp, type Program, removeFolder, runIn, start, until } from './program.ts';
+import {
+  folderOfRuns,
+  gradamp,
+  PATIENCE,
+  type Program,
+  removeFolder,
+  runIn,
+  start,
+  until,
+} from './program.ts';
 
 let folder: string;
 let whole: ReturnType<typeof runIn>;
@@ -12,7 +21,7 @@ beforeAll(async () => {
   whole = runIn(join(folder, 'whole'));
   const options = ['--out', 'whole', '--set', 'restarts=0'];
   expect(await gradamp(folder, 'train', 'run.yaml', ...options)).toMatchObject({ code: 0, stderr: '' });
-});
+}, PATIENCE.timeout);
 afterAll(() => removeFolder(folder));
 
 /** By proc(5): the parent is the second field behind the name in parentheses. */
@@ -31,11 +40,11 @@ function childrenOf(parent: number): readonly number[] {
 }
 
 /** Kills the run's process, once it trains, `times` times. @returns their ids. */
-async function killRun({ child }: Program, run: ReturnType<typeof runIn>, times: number) {
+async function killRun(program: Program, run: ReturnType<typeof runIn>, times: number) {
   const killed: number[] = [];
   while (killed.length < times) {
-    await until('the run to train', () => run.log('start').length === killed.length + 1);
-    const [process_, ...others] = childrenOf(child.pid!);
+    await until(program, 'the run to train', () => run.log('start').length === killed.length + 1);
+    const [process_, ...others] = childrenOf(program.child.pid!);
     expect(others).toEqual([]);
     expect(run.log('start').at(-1).pid).toBe(process_);
     process.kill(process_, 'SIGKILL');
@@ -48,7 +57,7 @@ const ended = 'the run was ended by SIGKILL';
 const restart = (number: number) => `gradamp: ${ended}; restart ${number} of 2 from its last checkpoint\n`;
 
 describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
-  test('a run that is killed twice is complete, with the same metrics', async () => {
+  test('a run that is killed twice is complete, with the same metrics', PATIENCE, async () => {
     const run = runIn(join(folder, 'twice'));
     const program = start(folder, 'train', 'run.yaml', '--out', 'twice', '--json');
     await killRun(program, run, 2);
@@ -64,19 +73,23 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
     for (const file of ['metrics.jsonl', 'selections.jsonl']) expect(run.text(file)).toBe(whole.text(file));
   });
 
-  test('a run that is killed a third time is given up, with the exit code of the signal', async () => {
-    const run = runIn(join(folder, 'thrice'));
-    const program = start(folder, 'train', 'run.yaml', '--out', 'thrice');
-    await killRun(program, run, 3);
-    const { code, stderr } = await program.ended;
-    expect({ code, stderr }).toEqual({
-      code: 137,
-      stderr: `${restart(1)}${restart(2)}gradamp: gave up after 2 restarts: ${ended}\n`,
-    });
-    expect(run.files()).not.toContain('summary.json');
-  });
+  test(
+    'a run that is killed a third time is given up, with the exit code of the signal',
+    PATIENCE,
+    async () => {
+      const run = runIn(join(folder, 'thrice'));
+      const program = start(folder, 'train', 'run.yaml', '--out', 'thrice');
+      await killRun(program, run, 3);
+      const { code, stderr } = await program.ended;
+      expect({ code, stderr }).toEqual({
+        code: 137,
+        stderr: `${restart(1)}${restart(2)}gradamp: gave up after 2 restarts: ${ended}\n`,
+      });
+      expect(run.files()).not.toContain('summary.json');
+    },
+  );
 
-  test('wrong input is told once', async () => {
+  test('wrong input is told once', PATIENCE, async () => {
     expect(await gradamp(folder, 'train', 'run.yaml', '--out', 'wrong', '--set', 'batchSize=61')).toEqual({
       code: 2,
       signal: null,
@@ -87,10 +100,10 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
     expect(runIn(join(folder, 'wrong')).files()).toEqual([]);
   });
 
-  test('SIGTERM stops the run', async () => {
+  test('SIGTERM stops the run', PATIENCE, async () => {
     const run = runIn(join(folder, 'stopped'));
     const program = start(folder, 'train', 'run.yaml', '--out', 'stopped');
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(program, 'the first epoch', () => run.epochs() === 1);
     program.child.kill('SIGTERM');
     const { code, stdout, stderr } = await program.ended;
     expect({ code, stderr }).toEqual({
@@ -102,15 +115,15 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
     expect(JSON.parse(run.text('summary.json')).stopped).toBe(true);
   });
 
-  test('SIGTERM stops a run that has only just been started', async () => {
+  test('SIGTERM stops a run that has only just been started', PATIENCE, async () => {
     const program = start(folder, 'train', 'run.yaml', '--out', 'early');
-    await until("the run's process", () => childrenOf(program.child.pid!).length > 0);
+    await until(program, "the run's process", () => childrenOf(program.child.pid!).length > 0);
     program.child.kill('SIGTERM');
     expect(await program.ended).toEqual({ code: 143, signal: null, stdout: '', stderr: '' });
     expect(runIn(join(folder, 'early')).files()).toEqual([]);
   });
 
-  test('goes on with a run that --resume=<run> names', async () => {
+  test('goes on with a run that --resume=<run> names', PATIENCE, async () => {
     const stopped = await gradamp(folder, 'train', '--resume=stopped');
     expect(stopped).toMatchObject({ code: 0, stderr: '' });
     expect(runIn(join(folder, 'stopped')).text('metrics.jsonl')).toBe(whole.text('metrics.jsonl'));

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readCheckpoint } from '../../src/training/checkpoint.ts';
-import { folderOfRuns, gradamp, removeFolder, runIn, start, until } from './program.ts';
+import { folderOfRuns, gradamp, PATIENCE, removeFolder, runIn, start, until } from './program.ts';
 
 let folder: string;
 let whole: ReturnType<typeof runIn>;
@@ -10,7 +10,7 @@ beforeAll(async () => {
   folder = await folderOfRuns();
   whole = runIn(`${folder}/whole`);
   expect(await gradamp(folder, 'train', 'run.yaml', '--out', 'whole')).toMatchObject({ code: 0, stderr: '' });
-});
+}, PATIENCE.timeout);
 afterAll(() => removeFolder(folder));
 
 test.each([
@@ -18,10 +18,11 @@ test.each([
   { name: 'SIGINT', code: 130 },
 ] as const)(
   '$name leaves a checkpoint and exit code $code, and the run goes on to the same metrics',
+  PATIENCE,
   async ({ name, code }) => {
     const run = runIn(`${folder}/${name}`);
     const program = start(folder, 'train', 'run.yaml', '--out', name);
-    await until('the first epoch', () => run.epochs() === 1);
+    await until(program, 'the first epoch', () => run.epochs() === 1);
     program.child.kill(name);
     const end = await program.ended;
     expect(end).toMatchObject({ code, stderr: '\nstopping after this step; Ctrl-C again ends at once\n' });

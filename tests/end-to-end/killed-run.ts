@@ -17,12 +17,17 @@ const SCHEDULE = '[[2, 0.05, false, 1], [7, 0.05, true, 2], [11, 0.02, true, 2],
 const EPOCHS = 12;
 const PLAIN = [1, 2, 12];
 const ANALYSED = [3, 5, 8];
+const VALIDATION = 40;
 
 export interface KilledRun {
   readonly engine: 'tfjs' | 'torch';
   readonly workers: number;
   /** Holds the data and the runs. */
   readonly folder: string;
+  /** Of the model. */
+  readonly width: number;
+  /** To train on. */
+  readonly images: number;
   /** How often in all. */
   readonly kills: number;
   /** In turn. One that the run is past comes in the next, which starts anew. */
@@ -56,7 +61,7 @@ export async function surviveKills(options: KilledRun): Promise<{ kills: readonl
   for (let tries = 0; kills.length < options.kills; tries++) {
     if (tries > 3 * options.kills) throw new Error(`expected ${options.kills} kills, got ${kills.length}`);
     const moment = moments[kills.length % moments.length];
-    const delay = 1 + random(seed + tries) * milliseconds;
+    const delay = 1 + 0.8 * random(seed + tries) * milliseconds;
     const kill = await killAt(options, directory(run), moment, delay);
     if (kill) kills.push(kill);
     else expect(await outcome(directory(run++))).toEqual(expected);
@@ -67,17 +72,17 @@ export async function surviveKills(options: KilledRun): Promise<{ kills: readonl
 }
 
 /** Images, and a config that writes a checkpoint every 0.1 s. */
-async function prepare({ engine, workers, folder }: KilledRun): Promise<void> {
+async function prepare({ engine, workers, folder, width, images }: KilledRun): Promise<void> {
   if (!existsSync(join(folder, 'data'))) {
-    const sizes = { train: 300, test: 60 };
+    const sizes = { train: images + VALIDATION, test: 60 };
     await synthesize({ dataset: 'cifar10', directory: join(folder, 'data'), seed: 7, ...sizes });
   }
   const devices = `[${Array(workers).fill('cpu').join(', ')}]`;
   const lines = [
-    'model: { name: resnet8, width: 0.5 }',
+    `model: { name: resnet8, width: ${width} }`,
     'dataset: cifar10',
     'dataDir: data',
-    'validation: 40',
+    `validation: ${VALIDATION}`,
     `engine: ${engine}`,
     `devices: ${devices}`,
     'threads: 1',
@@ -121,9 +126,9 @@ async function killAt(
     throw new Error(`expected the run to be killed, got its end by ${code ?? signal}: ${stderr}`);
   const epoch = completeEpochs(directory);
   const duringWrite = existsSync(join(directory, 'checkpoint.msgpack.tmp'));
-  const within = kindOf(epoch + 1);
-  const met = { selection: true, checkpoint: duringWrite, plain: within === 'plain' };
-  return { moment, epoch, duringWrite, met: moment in met ? met[moment as 'plain'] : within === moment };
+  const met =
+    moment === 'selection' || (moment === 'checkpoint' ? duringWrite : kindOf(epoch + 1) === moment);
+  return { moment, epoch, met, duringWrite };
 }
 
 /** Calls back once, when the folder says that the moment is there. */

@@ -21,7 +21,16 @@ test.each([
   `engine $engine, $workers workers: killed ${KILLS} times (seed ${SEED}), the same bits`,
   { timeout: 20 * 60_000 },
   async ({ engine, workers }) => {
-    const options = { engine, workers, folder, kills: KILLS, moments: MOMENTS, seed: SEED };
+    const options = {
+      engine,
+      workers,
+      folder,
+      width: 0.5,
+      images: 260,
+      kills: KILLS,
+      moments: MOMENTS,
+      seed: SEED,
+    };
     const { kills, summary } = await surviveKills(options);
     console.log(summary);
     for (const moment of MOMENTS) {
