@@ -60,12 +60,10 @@ function runOnce(args: readonly string[]): Promise<End> {
     stdio: 'inherit',
     env: { ...process.env, [MARK]: String(process.pid) },
   });
-  // A terminal's Ctrl-C reaches both.
-  const terminal = Boolean(process.stdin.isTTY);
   let asked = false;
   const interrupt = () => {
     asked = true;
-    if (!terminal) child.kill('SIGINT');
+    child.kill('SIGINT');
   };
   const terminate = () => {
     asked = true;

@@ -142,7 +142,8 @@ function superviseRun(
 ): Promise<number> {
   const [, , ...words] = process.argv;
   // The folder is chosen once.
-  const first = resume === undefined && out === undefined ? [...words, '--out', directory] : words;
+  const first =
+    resume === undefined && out === undefined ? [words[0], '--out', directory, ...words.slice(1)] : words;
   const goesOnByItself = resume !== undefined || config.resume === 'auto';
   return supervise({
     restarts: config.restarts,
@@ -195,6 +196,7 @@ export async function trainShown(
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+const ECHO_MILLISECONDS = 1000;
 
 /**
  * Runs `work` with a signal that Ctrl-C aborts; a second Ctrl-C ends the program. An interrupted program exits with
@@ -206,7 +208,11 @@ export async function interruptible<T>(
   notice: (text: string) => void = (text) => process.stderr.write(`\n${text}\n`),
 ): Promise<T> {
   const controller = new AbortController();
+  let asked = Number.NEGATIVE_INFINITY;
   const interrupt = (name: (typeof SIGNALS)[number]) => {
+    // What is sent to a whole group of processes comes from the supervisor once more.
+    if (isSupervised() && performance.now() - asked < ECHO_MILLISECONDS) return;
+    asked = performance.now();
     process.exitCode = 128 + constants.signals[name];
     if (controller.signal.aborted) process.exit();
     notice('stopping after this step; Ctrl-C again ends at once');

@@ -14,7 +14,7 @@ export interface ConfigChange {
 /** Where and with what a run computes, and what is kept of it: none says what it computes. */
 const CHANGEABLE = new Set<string>([
   ...['name', 'dataDir', 'init', 'dumpGradients', 'checkpoint', 'resume', 'restarts'],
-  ...['engine', 'backend', 'devices', 'threads', 'precision', 'cudaGraph', 'collective', 'deterministic'],
+  ...['engine', 'backend', 'devices', 'threads', 'cudaGraph', 'collective', 'deterministic'],
   ...['barrierTimeout', 'skipLimit'],
   // `seeds` holds what it stands for.
   'seed',

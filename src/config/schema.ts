@@ -294,12 +294,20 @@ const weightDecayError = expected('a number of at least 0');
 const epsilonError = expected('a number of at least 0');
 const nameError = expected('a name of letters, digits, dots, dashes and underscores');
 const initError = expected('the path of a safetensors file');
-const everyMinutes = positiveNumber('minutes');
+/** A week: what a timer can wait for. */
+const MOST_MINUTES = 10_080;
+const everyMinutesError = expected(`never or minutes (a number above 0, at most ${MOST_MINUTES})`, {
+  names: ['never'],
+});
+const everyMinutes = z
+  .number({ error: everyMinutesError })
+  .positive({ error: everyMinutesError })
+  .max(MOST_MINUTES, { error: everyMinutesError });
 const checkpoint = closedMap('{ everyEpochs, everyMinutes, keep }', {
   everyEpochs: wholeNumber(1).default(1),
   everyMinutes: z
     .union([z.literal('never'), everyMinutes], {
-      error: expected('never or minutes (a number above 0)', { names: ['never'] }),
+      error: everyMinutesError,
     })
     .default(10),
   keep: wholeNumber(1).default(2),

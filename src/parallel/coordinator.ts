@@ -2,6 +2,7 @@
 // them epoch by epoch (epoch.ts). Never blocks, and is not in the step loop.
 
 import { readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { lastEpoch } from '../amplification/phases.ts';
 import type { Selection } from '../amplification/selection.ts';
 import { configDocument } from '../config/load.ts';
@@ -11,21 +12,31 @@ import { chooseEngine } from '../engines/index.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
-import { trainedOn } from '../training/checkpoint.ts';
+import { readCheckpoint, type TrainedOn, trainedOn, writeCheckpoint } from '../training/checkpoint.ts';
 import { Checkpoints } from '../training/checkpoints.ts';
 import { bestEpoch, type RunSummary } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { acquireRunLock, type RunLock } from '../training/run-lock.ts';
-import { NO_PROGRESS, type RunState } from '../training/run-state.ts';
+import { NO_PROGRESS, type RunProgress, type RunState } from '../training/run-state.ts';
 import { readInitialWeights } from '../training/weights-file.ts';
 import { type CheckpointFailure, CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
-import { lastCheckpoint, type Run, type RunPosition, save, snapshot, trainEpoch, warnOnce } from './epoch.ts';
+import {
+  BEST,
+  contentOf,
+  lastCheckpoint,
+  type Run,
+  type RunPosition,
+  save,
+  snapshot,
+  trainEpoch,
+  warnOnce,
+} from './epoch.ts';
 import { linesOf, outline } from './outline.ts';
 import { ProgressMeter } from './progress-meter.ts';
 import { describeResumption, type Fork, findOrigin, type Resumption, resumeFrom } from './resumption.ts';
-import { checkSizes, stepsPerEpoch, trainedImages } from './sizes.ts';
+import { checkSizes, samplesOfSteps, stepsPerEpoch, trainedImages } from './sizes.ts';
 import { fillStore } from './snapshot.ts';
 import { createStore, type ParameterStore } from './store.ts';
 import { WorkerGroup } from './worker-group.ts';
@@ -73,22 +84,22 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     checkSizes(config, choice.engine, dataset, graph);
     const images = trainedOn(dataset);
-    const origin = await findOrigin(from, directory);
-    const resumption = origin && resumeFrom(origin, config, { graph, trainedOn: images });
+    const { store, resumption } = await openStore(config, options, { graph, trainedOn: images });
+    const filled = resumption !== undefined || config.init !== undefined;
 
-    const store = createStore(graph, config);
     const control = createControlBuffers(config.devices.length);
     const settings = { ...config, engine: choice.engine };
     workers = new WorkerGroup(
-      config.devices.map((_, rank) => ({ rank, config: settings, dataset, store, control, directory })),
+      config.devices.map((_, rank) => ({
+        ...{ rank, config: settings, dataset, store, control, directory, filled },
+      })),
     );
     if (signal?.aborted) stop();
     const [engine] = await workers.all((worker) => worker.start());
-    fillFrom(store, config, graph, resumption);
 
     lock ??= acquireRunLock(directory);
-    const files = await openFolder(config, options, resumption);
-    const progress = resumption?.state.progress ?? NO_PROGRESS;
+    const progress = resumption?.progress ?? NO_PROGRESS;
+    const files = await openFolder(config, options, progress);
     const begun = progress.history.length + progress.step / stepsPerEpoch(config, dataset);
     const run: Run = {
       ...{ config, dataset, trainedOn: images, graph, store, workers, engine, files, signal, started },
@@ -99,8 +110,10 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       secondsBefore: progress.seconds,
       warnings: new Set(),
     };
-    announce(run, resumption, choice.warnings);
-    return await trainRun(run, { progress, savedAt: performance.now() }, options.until);
+    announce(run, from, resumption, choice.warnings);
+    const position = { progress, savedAt: performance.now() };
+    if (from !== undefined) await restoreBest(run, position);
+    return await trainRun(run, position, options.until);
   } finally {
     signal?.removeEventListener('abort', stop);
     await workers?.close();
@@ -129,13 +142,45 @@ async function trainRun(run: Run, position: RunPosition, until?: number): Promis
   }
 }
 
-/** The workers have drawn the weights of the seed; a state or a file takes their place. */
-function fillFrom(store: ParameterStore, { init }: Config, graph: Graph, resumption?: Resumption): void {
-  if (resumption) {
-    fillStore(store, resumption.state.vectors);
-  } else if (init !== undefined) {
-    const { weights, statistics } = readInitialWeights(init, graph);
+/**
+ * Holds what the run goes on from, or the weights of a file; where there is neither, the workers will draw them.
+ * @throws UsageError where these do not fit the config.
+ */
+async function openStore(
+  config: Config,
+  { from, directory }: TrainOptions,
+  subject: { readonly graph: Graph; readonly trainedOn: TrainedOn },
+): Promise<{ readonly store: ParameterStore; readonly resumption?: Resumption }> {
+  const store = createStore(subject.graph, config);
+  const origin = await findOrigin(from, directory);
+  if (origin) {
+    const resumption = resumeFrom(origin, config, subject);
+    fillStore(store, origin.state.vectors);
+    return { store, resumption };
+  }
+  if (config.init !== undefined) {
+    const { weights, statistics } = readInitialWeights(config.init, subject.graph);
     fillStore(store, { weights, velocity: store.velocity, statistics: [statistics] });
+  }
+  return { store };
+}
+
+/** `best.msgpack` is of the best epoch of the history, or is not there. */
+async function restoreBest(run: Run, position: RunPosition): Promise<void> {
+  const { history, step } = position.progress;
+  const file = run.files.file(BEST);
+  const best = run.config.validation > 0 ? bestEpoch(history, 'validation') : null;
+  const found = await readCheckpoint(file).catch(() => undefined);
+  if (found?.progress.history.length === best?.epoch) return;
+  await rm(file, { force: true });
+  if (best === null) return;
+  if (best.epoch === history.length && step === 0) {
+    await writeCheckpoint(file, contentOf(run, await snapshot(run, position)));
+  } else {
+    warnOnce(
+      run,
+      `${BEST}: expected the weights of epoch ${best.epoch}, which are lost; it comes back with the next best epoch`,
+    );
   }
 }
 
@@ -143,18 +188,18 @@ function fillFrom(store: ParameterStore, { init }: Config, graph: Graph, resumpt
 async function openFolder(
   config: Config,
   { directory, from, reporter }: TrainOptions,
-  resumption?: Resumption,
+  progress: RunProgress,
 ): Promise<RunDirectory> {
   const text = configDocument(config);
   const told = (message: string) => reporter.message(`warning: ${message}`);
-  if (from === undefined) return RunDirectory.create(directory, text, told);
-  if (from !== 'folder') RunDirectory.create(directory, text, told);
-  return RunDirectory.reopen(directory, text, resumption?.state.progress ?? NO_PROGRESS, told);
+  return from === undefined
+    ? RunDirectory.create(directory, text, told)
+    : RunDirectory.reopen(directory, text, progress, told);
 }
 
 function openCheckpoints({ checkpoint }: Config, directory: string, resumption?: Resumption): Checkpoints {
   const checkpoints = new Checkpoints(directory, checkpoint.keep);
-  if (resumption?.found) checkpoints.restored(resumption.found);
+  if (resumption?.restored) checkpoints.restored(resumption.restored);
   return checkpoints;
 }
 
@@ -172,7 +217,12 @@ function tellFailure(
 }
 
 /** Says what runs, in the log and to whoever watches. */
-function announce(run: Run, resumption: Resumption | undefined, warnings: readonly string[]): void {
+function announce(
+  run: Run,
+  from: TrainOptions['from'],
+  resumption: Resumption | undefined,
+  warnings: readonly string[],
+): void {
   const { config, dataset, graph, engine, files, reporter } = run;
   const { devices, seeds } = config;
   if (config.dumpGradients) files.writeGradientLayout(graph);
@@ -183,11 +233,12 @@ function announce(run: Run, resumption: Resumption | undefined, warnings: readon
     devices,
     seeds,
   });
-  const done = resumption ? linesOf(config, resumption.state.progress) : [];
+  const done = resumption ? linesOf(config, resumption.progress) : [];
   reporter.start(outline(config, dataset, files.name), done);
-  if (resumption) {
-    files.log.resume({ ...resumption.entry, engine: engine.description, devices, workers: devices.length });
-    for (const line of describeResumption(resumption)) reporter.message(line);
+  if (from !== undefined) {
+    const { entry, lines } = describeResumption(resumption, engine.description);
+    files.log.resume({ ...entry, engine: engine.description, devices, workers: devices.length });
+    for (const line of lines) reporter.message(line);
   }
   for (const warning of warnings) warnOnce(run, warning);
 }
@@ -195,7 +246,7 @@ function announce(run: Run, resumption: Resumption | undefined, warnings: readon
 function summarise(run: Run, { progress }: RunState): RunSummary {
   const { config, dataset, graph, engine, files } = run;
   const { history, step, trainingSeconds, seconds } = progress;
-  const images = history.length * trainedImages(config, dataset);
+  const images = history.length * trainedImages(config, dataset) + samplesOfSteps(config, dataset, step);
   const stopped = history.length < lastEpoch(config.schedule);
   if (stopped) files.log.stop(history.length + 1, step);
   return {

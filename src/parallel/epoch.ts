@@ -10,7 +10,7 @@ import type { Dataset } from '../data/dataset.ts';
 import type { EvaluatedPart } from '../data/partition.ts';
 import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
-import { type TrainedOn, writeCheckpoint } from '../training/checkpoint.ts';
+import { type CheckpointContent, type TrainedOn, writeCheckpoint } from '../training/checkpoint.ts';
 import type { Checkpoints } from '../training/checkpoints.ts';
 import { bestEpoch, type EpochMetrics } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
@@ -20,7 +20,7 @@ import type { CheckpointTarget, CheckpointWriter } from './checkpoint-writer.ts'
 import { checkEpoch, skippedTooMany } from './divergence.ts';
 import { firstRateOf, phaseOf, planOf } from './outline.ts';
 import type { ProgressMeter } from './progress-meter.ts';
-import { samplesOfSteps, stepsPerEpoch } from './sizes.ts';
+import { stepsPerEpoch, trainedImages } from './sizes.ts';
 import { redistribute, takeSnapshot } from './snapshot.ts';
 import { averageStatistics, type ParameterStore } from './store.ts';
 import type { EpochSums, Trainer } from './trainer.ts';
@@ -59,19 +59,16 @@ export interface RunPosition {
 /** Goes on with the epoch behind the complete ones, from the step where it stands. Nothing is written of one that is stopped. */
 export async function trainEpoch(run: Run, position: RunPosition): Promise<void> {
   const { config, store, workers, files, reporter, meter, signal } = run;
-  const started = performance.now();
   const epoch = position.progress.history.length + 1;
   const plan = planOf(config, epoch);
   const factors = plan.acts ? factorsOf(position.progress.selections.at(-1)) : new Map<string, number>();
   const phase = phaseOf(config, plan, factors.size > 0);
-  const before = samplesOfSteps(config, run.dataset, position.progress.step);
 
   const trained = await trainSteps(run, position, plan, factors);
   if (trained === undefined) return;
   averageStatistics(store);
-  const trainingSeconds = secondsSince(started);
-  const imagesPerSecond =
-    (samplesOfSteps(config, run.dataset, stepsPerEpoch(config, run.dataset)) - before) / trainingSeconds;
+  const { epochSeconds } = position.progress;
+  const evaluationStarted = performance.now();
 
   const evaluate = (part: EvaluatedPart) =>
     meter.during(epoch, part === 'test' ? 'evaluation' : part, () =>
@@ -101,7 +98,11 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
     testLoss,
     testAccuracy,
   };
-  const timings = { epoch, seconds: secondsSince(started), imagesPerSecond };
+  const timings = {
+    epoch,
+    seconds: epochSeconds + secondsSince(evaluationStarted),
+    imagesPerSecond: trainedImages(config, run.dataset) / epochSeconds,
+  };
   const { progress } = position;
   position.progress = {
     ...progress,
@@ -110,9 +111,9 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
     selections: chosen ? [...progress.selections, chosen.selection] : progress.selections,
     measured: chosen?.measured ?? progress.measured,
     step: 0,
+    epochSeconds: 0,
     totals: trained.map(({ skippedInARow }) => ({ ...NOTHING, skippedInARow })),
   };
-  await saveEpoch(run, position);
   if (chosen) {
     files.appendSelection(chosen.selection);
     reporter.selection(chosen.selection);
@@ -121,6 +122,7 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
   reporter.epochEnd({ ...metrics, epochs: lastEpoch(config.schedule), phase, ...timings });
   const losses = config.validation > 0 ? [validationLoss, testLoss] : [testLoss];
   checkEpoch(epoch, trained[0], losses);
+  await saveEpoch(run, position);
 }
 
 const NOTHING = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
@@ -149,13 +151,12 @@ async function trainSteps(
     };
     const started = performance.now();
     const seen = totals.reduce((sum, { samples }) => sum + samples, 0);
-    const cancel = pauseForCheckpoint(run, position);
+    const withdraw = pauseForCheckpoint(run, position);
     const trained = await meter.during(
       ...([epoch, phase] as const),
-      () => workers.all((worker, rank) => worker.train({ ...order, totals: totals[rank] })),
+      () => workers.all((worker, rank) => worker.train({ ...order, totals: totals[rank] })).finally(withdraw),
       seen,
     );
-    cancel();
     for (const { warning } of trained) warnOnce(run, warning);
     const { progress } = position;
     position.progress = {
@@ -163,6 +164,7 @@ async function trainSteps(
       step: trained[0].step,
       totals: trained.map(totalsOf),
       trainingSeconds: progress.trainingSeconds + secondsSince(started),
+      epochSeconds: progress.epochSeconds + secondsSince(started),
     };
     if (trained[0].diverged) throw skippedTooMany(config.skipLimit, epoch, trained);
     if (signal?.aborted) return trained[0].step === end ? trained : undefined;
@@ -179,10 +181,8 @@ const totalsOf = ({ lossSum, correct, samples, iterations, skipped, skippedInARo
 function pauseForCheckpoint({ config, workers: { control } }: Run, { savedAt }: RunPosition): () => void {
   const { everyMinutes } = config.checkpoint;
   if (everyMinutes === 'never') return () => {};
-  const timer = setTimeout(
-    () => control.requestPause(),
-    60_000 * everyMinutes - (performance.now() - savedAt),
-  );
+  const due = 60_000 * everyMinutes - (performance.now() - savedAt);
+  const timer = setTimeout(() => control.requestPause(), due).unref();
   return () => {
     clearTimeout(timer);
     control.withdrawPause();
@@ -191,44 +191,49 @@ function pauseForCheckpoint({ config, workers: { control } }: Run, { savedAt }: 
 
 /** A copy of all that the run is now. While no worker is in a step. */
 export async function snapshot(run: Run, { progress }: RunPosition): Promise<RunState> {
-  const { config, store, workers, started, secondsBefore } = run;
+  const { config, store, workers, engine, started, secondsBefore } = run;
   await workers.all((worker) => worker.publish());
   const epoch = progress.history.length + 1;
   const analysing = progress.step > 0 && planOf(config, epoch).analysed;
   const seconds = secondsBefore + secondsSince(started);
-  return takeSnapshot(store, { ...progress, seconds }, analysing);
+  return takeSnapshot(store, { ...progress, seconds, engine: engine.description }, analysing);
 }
 
 export const lastCheckpoint = ({ history, step }: RunProgress): CheckpointTarget => ({
   ...{ file: 'checkpoint.msgpack', epoch: history.length, step },
 });
 
+export const BEST = 'best.msgpack';
+
+export const contentOf = ({ config, trainedOn }: Run, state: RunState): CheckpointContent => ({
+  ...{ config: configDocument(config), trainedOn, ...state },
+});
+
 /** Writes the newest checkpoint, behind the training's back. */
 export function save(run: Run, position: RunPosition, state: RunState): void {
-  const { config, trainedOn, checkpoints, writer, files } = run;
+  const { checkpoints, writer, files } = run;
   position.savedAt = performance.now();
   const what = lastCheckpoint(state.progress);
   writer.submit(what, async () => {
     const started = performance.now();
-    const { bytes } = await checkpoints.write({ config: configDocument(config), trainedOn, ...state });
+    const { bytes } = await checkpoints.write(contentOf(run, state));
     files.log.checkpoint({ ...what, bytes, seconds: secondsSince(started) });
   });
 }
 
 /** Behind an epoch: the newest where one is due, and the best on validation, never by what the test images say. */
 async function saveEpoch(run: Run, position: RunPosition): Promise<void> {
-  const { config, trainedOn, files, writer } = run;
+  const { config, files, writer } = run;
   const { history } = position.progress;
   const due = history.length % config.checkpoint.everyEpochs === 0;
   const best = config.validation > 0 && bestEpoch(history, 'validation')?.epoch === history.length;
   if (!due && !best) return;
   const state = await snapshot(run, position);
-  const content = { config: configDocument(config), trainedOn, ...state };
-  // In this order: a best epoch that no checkpoint tells of would be trained again, and be the same.
+  // In this order: a best epoch that no checkpoint tells of is trained again, and is the same.
   if (best) {
-    const what = { file: 'best.msgpack', epoch: history.length, step: 0 };
+    const what = { file: BEST, epoch: history.length, step: 0 };
     writer.submit(what, async () => {
-      await writeCheckpoint(files.file(what.file), content);
+      await writeCheckpoint(files.file(BEST), contentOf(run, state));
     });
   }
   if (due) save(run, position, state);

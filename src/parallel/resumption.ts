@@ -10,7 +10,12 @@ import type { Config } from '../config/schema.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { CheckpointError, type TrainedOn } from '../training/checkpoint.ts';
-import { type FoundCheckpoint, newestCheckpoint, type RefusedCheckpoint } from '../training/checkpoints.ts';
+import {
+  type FoundCheckpoint,
+  newestCheckpoint,
+  type RefusedCheckpoint,
+  type RestoredCheckpoint,
+} from '../training/checkpoints.ts';
 import type { RunProgress, RunState } from '../training/run-state.ts';
 import { planOf } from './outline.ts';
 
@@ -30,11 +35,11 @@ interface Origin extends Fork {
   readonly found?: FoundCheckpoint;
 }
 
+/** Of what was gone on from, all but the vectors. */
 export interface Resumption {
-  readonly state: RunState;
-  readonly source: string;
-  /** Where it was found, of a run that goes on in its folder. */
-  readonly found?: FoundCheckpoint;
+  readonly progress: RunProgress;
+  /** Of a run that goes on in its folder. */
+  readonly restored?: RestoredCheckpoint;
   /** For the log. */
   readonly entry: {
     readonly epoch: number;
@@ -89,7 +94,8 @@ export function resumeFrom(
       `${source}: expected ${graph.parameterLength} weights of ${graph.name}, got ${weights.length}; was the model changed since?`,
     );
   }
-  return { state, source, found, entry };
+  const { progress } = state;
+  return { progress, entry, ...(found && { restored: { progress, file: found.file, refused } }) };
 }
 
 /**
@@ -127,16 +133,26 @@ export function checkSameRun(
   return changes;
 }
 
-/** For whoever watches. */
-export function describeResumption({ entry }: Resumption): readonly string[] {
-  const { epoch, step, file, refused, changes } = entry;
-  return [
-    ...refused.map(
-      ({ file, reason }) => `warning: ${file} is not whole (${reason}); an older one takes its place`,
+/** Of a run whose folder held no checkpoint yet. */
+const FROM_NOTHING = { epoch: 0, step: 0, file: null, refused: [], changes: [] };
+
+/** For the log, and for whoever watches. */
+export function describeResumption(resumption: Resumption | undefined, engine: string) {
+  if (!resumption) return { entry: FROM_NOTHING, lines: ['starts anew: the folder holds no checkpoint yet'] };
+  const { progress } = resumption;
+  const changes =
+    progress.engine === engine || progress.engine === ''
+      ? resumption.entry.changes
+      : [...resumption.entry.changes, { key: 'what computes', from: progress.engine, to: engine }];
+  const entry = { ...resumption.entry, changes };
+  const lines = [
+    ...entry.refused.map(
+      ({ file, reason }) => `warning: ${file} cannot be used (${reason}); an older one takes its place`,
     ),
-    `goes on after ${describePlace({ epoch, step })} (${file})`,
+    `goes on after ${describePlace(entry)} (${entry.file})`,
     ...changes.map(({ key, from, to }) => oneLine(`changed: ${key} ${show(to)} in place of ${show(from)}`)),
   ];
+  return { entry, lines };
 }
 
 /** Behind so many complete epochs, and steps of the next. */

@@ -34,6 +34,8 @@ export interface TrainerSetup {
   readonly control: ControlBuffers;
   /** The run's folder, for recorded gradients. */
   readonly directory?: string;
+  /** The store holds weights: none are drawn. */
+  readonly filled?: boolean;
 }
 
 /** What a worker is told for (a part of) one epoch. */
@@ -92,7 +94,7 @@ export class Trainer {
 
   /** @param given in place of the engine that the config names. */
   static async create(setup: TrainerSetup, given?: Engine): Promise<Trainer> {
-    const { rank, config, dataset, store } = setup;
+    const { rank, config, dataset, store, filled = false } = setup;
     const engine =
       given ??
       (await createEngine({
@@ -101,12 +103,8 @@ export class Trainer {
         threads: threadsPerWorker(config),
       }));
     const graph = buildModel({ ...config.model, classes: dataset.classes });
-    fillInitialParameters(
-      graph,
-      config.seeds.weights,
-      store.weights,
-      shardOf(graph.parameterLength, rank, config.devices.length),
-    );
+    const shard = shardOf(graph.parameterLength, rank, config.devices.length);
+    if (!filled) fillInitialParameters(graph, config.seeds.weights, store.weights, shard);
     const control = new Control(setup.control, rank);
     const candidates = candidatesOf(config, graph);
     const stepper = createStepper(engine, { ...setup, graph, control, candidates });

@@ -16,8 +16,6 @@ export class WorkerError extends Error {
 /** Nothing came from a worker for so long that nothing will. `rank`: of the first such one. */
 export class HungError extends WorkerError {
   override readonly name = 'HungError';
-  /** Set when its group was closed: a thread would not end, and keeps the process from ending. Only a signal ends that. */
-  stuck = false;
 }
 
 /** Says who failed, where in the run if in a step or an evaluation, and why. */

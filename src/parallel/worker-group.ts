@@ -11,7 +11,7 @@ import { Control } from './control.ts';
 import type { ReplicaControls, ReplicaTask } from './replica-controls.ts';
 import type { TrainerSetup } from './trainer.ts';
 import { watch } from './watch.ts';
-import { failureOf, type HungError, hangOf } from './worker-error.ts';
+import { failureOf, hangOf } from './worker-error.ts';
 
 export { HungError, WorkerError } from './worker-error.ts';
 
@@ -35,7 +35,8 @@ export class WorkerGroup {
   /** Seconds without a sign of life of any worker before those that are missing count as hung. */
   readonly #timeout: number;
   #stuck = false;
-  #hung: HungError | undefined;
+  /** What this group ended with. */
+  #error: unknown;
 
   /** `setups` by rank; they share one control block. `entry`: the module that a worker thread runs. */
   constructor(setups: readonly TrainerSetup[], entry: string = REPLICA_ENTRY) {
@@ -86,6 +87,7 @@ export class WorkerGroup {
       // A call to a dead worker never settles: its task's end does.
       return await Promise.race([Promise.all(calls), this.#failure, hung]);
     } catch (error) {
+      this.#error = error;
       // The others wait for it at a barrier.
       this.control.abort();
       throw error;
@@ -101,8 +103,7 @@ export class WorkerGroup {
     const hung = new Promise<never>((_, reject) => {
       const onHang = () => {
         const { sightings } = whereabouts;
-        this.#hung = hangOf({ sightings, devices: this.#devices, pending, timeout: this.#timeout });
-        reject(this.#hung);
+        reject(hangOf({ sightings, devices: this.#devices, pending, timeout: this.#timeout }));
       };
       endWatch = watch(() => whereabouts.signs, this.#timeout, onHang);
     });
@@ -114,7 +115,10 @@ export class WorkerGroup {
     return this.#stuck;
   }
 
-  /** Ends all threads: politely, and after a grace period by force; what that cannot end leaves `stuck` behind. */
+  /**
+   * Ends all threads: politely, and after a grace period by force. Where that cannot end one, the group is `stuck`, and so
+   * is the error that it ended with.
+   */
   async close(): Promise<void> {
     for (const worker of this.#workers) worker.close().catch(() => {});
     await Promise.race([Promise.allSettled(this.#tasks), delay(CLOSE_GRACE)]);
@@ -124,7 +128,7 @@ export class WorkerGroup {
       this.#stuck = false;
     });
     await Promise.race([ended, delay(END_GRACE)]);
-    if (this.#hung) this.#hung.stuck = this.#stuck;
+    if (this.#stuck && this.#error instanceof Error) Object.assign(this.#error, { stuck: true });
   }
 
   #asFailure(rank: number, cause: unknown): Error {

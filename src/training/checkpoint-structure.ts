@@ -120,7 +120,9 @@ const progress: z.ZodType<RunProgress> = map({
   step: count,
   totals: list(totals),
   trainingSeconds: number,
+  epochSeconds: number,
   seconds: number,
+  engine: text,
 });
 
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'expected bytes');

@@ -36,6 +36,11 @@ export interface FoundCheckpoint {
   readonly refused: readonly RefusedCheckpoint[];
 }
 
+/** Where a run was found to stand in its folder. */
+export interface RestoredCheckpoint extends Omit<FoundCheckpoint, 'checkpoint'> {
+  readonly progress: RunProgress;
+}
+
 /** Writes the checkpoints of one run; one `write` at a time. */
 export class Checkpoints {
   readonly #directory: string;
@@ -51,9 +56,9 @@ export class Checkpoints {
     this.#keep = keep;
   }
 
-  /** Tells what the run goes on from: of this folder. Those that were refused go when the next one is whole. */
-  restored({ checkpoint, file, refused }: FoundCheckpoint): void {
-    this.#current = file === CURRENT ? positionOf(checkpoint.progress) : undefined;
+  /** Tells what the run goes on from: of this folder. Those that were refused are put aside, as `*.refused`. */
+  restored({ progress, file, refused }: RestoredCheckpoint): void {
+    this.#current = file === CURRENT ? positionOf(progress) : undefined;
     this.#refused = refused.map(({ file }) => file);
   }
 
@@ -65,6 +70,7 @@ export class Checkpoints {
   async write(content: CheckpointContent): Promise<{ bytes: number }> {
     const position = positionOf(content.progress);
     await this.#removeLeftovers();
+    await this.#putAside();
     if (this.#keep > 1 && this.#current && compare(this.#current, position) !== 0) {
       await this.#keepCurrent(this.#current);
     }
@@ -74,10 +80,18 @@ export class Checkpoints {
     return written;
   }
 
+  /** Another program, or somebody with a disk editor, may still read them. */
+  async #putAside(): Promise<void> {
+    for (const name of this.#refused) {
+      await rename(this.#path(name), this.#path(`${name}.refused`)).catch(() => {});
+    }
+    this.#refused = [];
+  }
+
   /** Of writes that were cut off. */
   async #removeLeftovers(): Promise<void> {
     const names = await readdir(this.#directory);
-    await this.#remove(names.filter((name) => /^checkpoint.*\.msgpack\.tmp$/.test(name)));
+    await this.#remove(names.filter((name) => /^(checkpoint.*|best)\.msgpack\.tmp$/.test(name)));
   }
 
   /** A second name of the same bytes, or a copy; neither, where the disk has no room for it or will not have it. */
@@ -97,8 +111,6 @@ export class Checkpoints {
   }
 
   async #removeOld(): Promise<void> {
-    await this.#remove(this.#refused.filter((name) => name !== CURRENT));
-    this.#refused = [];
     const kept = keptAmong(await readdir(this.#directory));
     await this.#remove(kept.slice(this.#keep - 1));
   }

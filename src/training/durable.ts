@@ -19,7 +19,8 @@ export async function writeDurably(file: string, chunks: Chunks): Promise<void> 
     await writeFlushed(partial, chunks);
     await rename(partial, file);
   } catch (error) {
-    await rm(partial, { force: true });
+    // What keeps it from being removed is no news.
+    await rm(partial, { force: true }).catch(() => {});
     throw error;
   }
   await syncFolder(dirname(file));

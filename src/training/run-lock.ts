@@ -34,13 +34,23 @@ export function acquireRunLock(directory: string): RunLock {
   const file = join(directory, own);
   try {
     makeFolders(directory);
-    writeFileSync(file, new Date().toISOString());
+    writeFileSync(file, '');
+    tellSince(file);
     refuseOthers(directory, own);
   } catch (error) {
     remove(file);
     throw asUsageError(directory, error);
   }
   return held(file);
+}
+
+/** For whoever is refused; a full disk does not keep a run from going on. */
+function tellSince(file: string): void {
+  try {
+    writeFileSync(file, new Date().toISOString());
+  } catch {
+    // It is there, and that is what counts.
+  }
 }
 
 /** Does not make a folder a run's. */

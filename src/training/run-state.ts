@@ -23,9 +23,12 @@ export interface RunProgress {
    * stands at an epoch's end, only `skippedInARow` is not 0.
    */
   readonly totals: readonly StepTotals[];
-  /** Spent on training, and altogether, by all processes that the run has lived in. */
+  /** Spent on training, on that of the epoch behind the complete ones, and altogether; by all processes of the run. */
   readonly trainingSeconds: number;
+  readonly epochSeconds: number;
   readonly seconds: number;
+  /** The engine and backend that it was computed with last, with versions; empty before the first step. */
+  readonly engine: string;
 }
 
 /** Laid out by the model's graph. */
@@ -63,5 +66,7 @@ export const NO_PROGRESS: RunProgress = {
   step: 0,
   totals: [],
   trainingSeconds: 0,
+  epochSeconds: 0,
   seconds: 0,
+  engine: '',
 };
