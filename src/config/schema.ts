@@ -190,7 +190,12 @@ function oneOf<const Names extends readonly string[]>(names: Names) {
 function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER) {
   const range = high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`;
   const error = expected(`a whole number ${range}`);
-  return z.int({ error }).min(low, { error }).max(high, { error });
+  // -0 is 0: YAML has both, and a seed is compared.
+  return z
+    .int({ error })
+    .min(low, { error })
+    .max(high, { error })
+    .overwrite((value) => value + 0);
 }
 
 function positiveNumber(what: string) {

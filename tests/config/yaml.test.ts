@@ -26,6 +26,12 @@ test('a text of more than a megabyte is refused', () => {
   });
 });
 
+test('a whole number of -0 is 0', () => {
+  const config = checkConfig({ ...SOUND, seed: -0, seeds: { weights: 0 } }, 'test');
+  expect(config).toMatchObject({ seed: 0, seeds: { weights: 0, order: 0 } });
+  expect(parseConfig(configDocument(config), 'test')).toEqual(config);
+});
+
 test('ten thousand phases are fine', () => {
   const schedule = Array.from({ length: 10_000 }, (_, i) => [i + 1, 0.1, i % 2 === 0, 2]);
   const config = checkConfig({ ...SOUND, schedule }, 'test');
