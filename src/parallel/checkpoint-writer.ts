@@ -58,9 +58,12 @@ export class CheckpointWriter {
   async settled(): Promise<void> {
     await this.idle();
     for (const [file, error] of this.#failures) {
-      throw new Error(`${file} could not be written: ${error.message}; the one before it stays`, {
-        cause: error,
-      });
+      throw new Error(
+        `${file} could not be written: ${error.message}; the one before it stays, from which --resume goes on`,
+        {
+          cause: error,
+        },
+      );
     }
   }
 

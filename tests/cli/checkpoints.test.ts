@@ -46,8 +46,8 @@ function flipByte(file: string): void {
 const OTHER = (version: number, age: string) =>
   `version ${version} is ${age} than this gradamp, which reads version 2; use the gradamp that wrote it`;
 
-test.each<[string, (file: string) => void, string | RegExp]>([
-  ['is corrupt', flipByte, /checksum|damaged/],
+test.each<[string, (file: string) => void, string]>([
+  ['is corrupt', flipByte, 'checksum differs: the file is not as it was written'],
   [
     'is truncated',
     (file) => truncateSync(file, 3000),
@@ -62,10 +62,9 @@ test.each<[string, (file: string) => void, string | RegExp]>([
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const [resumed] = run.log('resume');
   const [, epoch, step] = kept.match(/-(\d+)-(\d+)/)!.map(Number);
-  const why = typeof reason === 'string' ? reason : expect.stringMatching(reason);
   expect(resumed).toMatchObject({
     ...{ level: 'warning', file: kept, epoch, step },
-    refused: [{ file: 'checkpoint.msgpack', reason: why }],
+    refused: [{ file: 'checkpoint.msgpack', reason }],
   });
   expect(stdout).toContain(
     `\nwarning: checkpoint.msgpack is not whole (${resumed.refused[0].reason}); an older one takes its place\ngoes on after `,
