@@ -24,9 +24,19 @@ export interface Program {
 
 /** Starts `gradamp` with a folder as its working directory. */
 export function start(folder: string, ...options: readonly string[]): Program {
+  return launch(folder, options, false);
+}
+
+/** The same as the first of a group of processes, to which a signal can be sent as a whole. */
+export function startGroup(folder: string, ...options: readonly string[]): Program {
+  return launch(folder, options, true);
+}
+
+function launch(folder: string, options: readonly string[], detached: boolean): Program {
   if (!existsSync(MAIN)) throw new Error('expected a build; run `npm test`, or `npm run build` before');
   const child = spawn(process.execPath, [MAIN, ...options], {
     cwd: folder,
+    detached,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const texts = { stdout: '', stderr: '' };

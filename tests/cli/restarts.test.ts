@@ -11,6 +11,7 @@ import {
   removeFolder,
   runIn,
   start,
+  startGroup,
   until,
 } from './program.ts';
 
@@ -127,5 +128,17 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
     const stopped = await gradamp(folder, 'train', '--resume=stopped');
     expect(stopped).toMatchObject({ code: 0, stderr: '' });
     expect(runIn(join(folder, 'stopped')).text('metrics.jsonl')).toBe(whole.text('metrics.jsonl'));
+  });
+
+  test('a signal to the whole group stops the run after its step, with a checkpoint', PATIENCE, async () => {
+    const run = runIn(join(folder, 'group'));
+    const program = startGroup(folder, 'train', 'run.yaml', '--out', 'group');
+    await until(program, 'the run to train', () => run.epochs() > 0);
+    process.kill(-program.child.pid!, 'SIGTERM');
+    const { code, stderr } = await program.ended;
+    expect(code).toBe(143);
+    expect(stderr).not.toContain('restart');
+    expect(run.files()).toContain('summary.json');
+    expect(run.log('stop')).toHaveLength(1);
   });
 });

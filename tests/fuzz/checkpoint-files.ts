@@ -48,7 +48,9 @@ const CONTENT: CheckpointContent = {
       return { lossSum: 4.5, correct: 7, samples: 24, iterations: 3, skipped: 0, skippedInARow: 0 };
     }),
     trainingSeconds: 3,
+    epochSeconds: 0.5,
     seconds: 4.5,
+    engine: 'wasm',
   },
   vectors: {
     weights: numbers(GRAPH.parameterLength),

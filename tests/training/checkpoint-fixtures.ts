@@ -47,7 +47,9 @@ export function madeUpContent(run: MadeUpRun = {}): CheckpointContent {
         rank === 0 ? total : { ...total, lossSum: Number.NaN, waitedMilliseconds: 2 ** 53 - 1 },
       ),
       trainingSeconds: 1e-300,
+      epochSeconds: 0.1,
       seconds: 4294967296,
+      engine: 'wasm (4.22.0)',
     },
     vectors: {
       weights: vector(1),

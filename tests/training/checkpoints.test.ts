@@ -32,6 +32,11 @@ beforeEach(() => {
 const CURRENT = 'checkpoint.msgpack';
 const at = (epoch: number, step = 0) => madeUpContent({ epoch, step, parameters: 64, statistics: 4 });
 const names = () => readdirSync(folder).sort();
+/** What a run goes on from. */
+async function found() {
+  const { checkpoint, ...rest } = (await newestCheckpoint(folder))!;
+  return { ...rest, progress: checkpoint.progress };
+}
 const damage = (name: string) => truncateSync(join(folder, name), 100);
 
 async function writeAll(keep: number, ...positions: [epoch: number, step?: number][]): Promise<Checkpoints> {
@@ -157,17 +162,23 @@ describe('a run that goes on', () => {
   test('keeps what it goes on from', async () => {
     await writeAll(2, [1], [2]);
     const checkpoints = new Checkpoints(folder, 2);
-    checkpoints.restored((await newestCheckpoint(folder))!);
+    checkpoints.restored(await found());
     await checkpoints.write(at(3));
     expect(names()).toEqual(['checkpoint-0002-000000.msgpack', CURRENT]);
   });
 
-  test('replaces those that could not be read, and keeps the older one that it goes on from', async () => {
+  test('puts those aside that could not be read, and keeps the older one that it goes on from', async () => {
     await writeAll(4, [1], [2], [3], [4]);
     for (const name of [CURRENT, 'checkpoint-0003-000000.msgpack']) damage(name);
     const checkpoints = new Checkpoints(folder, 4);
-    checkpoints.restored((await newestCheckpoint(folder))!);
+    checkpoints.restored(await found());
     await checkpoints.write(at(2, 5));
+    const aside = names().filter((name) => name.endsWith('.refused'));
+    expect(aside).toEqual(['checkpoint-0003-000000.msgpack.refused', `${CURRENT}.refused`]);
+    for (const name of aside) {
+      expect(statSync(join(folder, name)).size).toBe(100);
+      rmSync(join(folder, name));
+    }
     expect(names()).toEqual(['checkpoint-0001-000000.msgpack', 'checkpoint-0002-000000.msgpack', CURRENT]);
     await checkpoints.write(at(3));
     await checkpoints.write(at(4));
@@ -182,7 +193,7 @@ describe('a run that goes on', () => {
   test('with a smaller keep lets the oldest go', async () => {
     await writeAll(4, [1], [2], [3], [4]);
     const checkpoints = new Checkpoints(folder, 1);
-    checkpoints.restored((await newestCheckpoint(folder))!);
+    checkpoints.restored(await found());
     await checkpoints.write(at(5));
     expect(names()).toEqual([CURRENT]);
   });
