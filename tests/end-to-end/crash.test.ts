@@ -21,7 +21,7 @@ async function survive(engine: KilledRun['engine'], workers: number) {
     workers,
     folder,
     width: 0.25,
-    images: 100,
+    images: 60,
     kills: MOMENTS.length,
     moments: MOMENTS,
     seed: SEED,

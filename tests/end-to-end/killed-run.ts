@@ -17,7 +17,7 @@ const SCHEDULE = '[[2, 0.05, false, 1], [7, 0.05, true, 2], [11, 0.02, true, 2],
 const EPOCHS = 12;
 const PLAIN = [1, 2, 12];
 const ANALYSED = [3, 5, 8];
-const VALIDATION = 40;
+const VALIDATION = 20;
 
 export interface KilledRun {
   readonly engine: 'tfjs' | 'torch';
@@ -74,7 +74,7 @@ export async function surviveKills(options: KilledRun): Promise<{ kills: readonl
 /** Images, and a config that writes a checkpoint every 0.1 s. */
 async function prepare({ engine, workers, folder, width, images }: KilledRun): Promise<void> {
   if (!existsSync(join(folder, 'data'))) {
-    const sizes = { train: images + VALIDATION, test: 60 };
+    const sizes = { train: images + VALIDATION, test: 20 };
     await synthesize({ dataset: 'cifar10', directory: join(folder, 'data'), seed: 7, ...sizes });
   }
   const devices = `[${Array(workers).fill('cpu').join(', ')}]`;

@@ -26,7 +26,7 @@ test.each([
       workers,
       folder,
       width: 0.5,
-      images: 260,
+      images: 280,
       kills: KILLS,
       moments: MOMENTS,
       seed: SEED,
