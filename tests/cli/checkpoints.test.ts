@@ -67,7 +67,7 @@ test.each<[string, (file: string) => void, string]>([
     refused: [{ file: 'checkpoint.msgpack', reason }],
   });
   expect(stdout).toContain(
-    `\nwarning: checkpoint.msgpack is not whole (${resumed.refused[0].reason}); an older one takes its place\ngoes on after `,
+    `\nwarning: checkpoint.msgpack cannot be used (${resumed.refused[0].reason}); an older one takes its place\ngoes on after `,
   );
   for (const file of ['metrics.jsonl', 'metrics.csv', 'selections.jsonl']) {
     expect(run.text(file)).toBe(whole.text(file));
