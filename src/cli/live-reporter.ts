@@ -41,8 +41,8 @@ export class LiveReporter implements Reporter {
     this.#colours = colours;
   }
 
-  start(outline: RunOutline, history: readonly EpochLine[]): void {
-    this.#state = { outline, history };
+  start(outline: RunOutline, history: readonly EpochLine[], selection?: Selection): void {
+    this.#state = { outline, history, selection };
     this.#redraw();
   }
 

@@ -234,7 +234,7 @@ function announce(
     seeds,
   });
   const done = resumption ? linesOf(config, resumption.progress) : [];
-  reporter.start(outline(config, dataset, files.name), done);
+  reporter.start(outline(config, dataset, files.name), done, resumption?.progress.selections.at(-1));
   if (from !== undefined) {
     const { entry, lines } = describeResumption(resumption, engine.description);
     files.log.resume({ ...entry, engine: engine.description, devices, workers: devices.length });

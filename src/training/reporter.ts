@@ -65,8 +65,9 @@ export interface Reporter {
   /**
    * Before the first epoch.
    * @param history the epochs that are complete already, of a run that goes on.
+   * @param selection its last one.
    */
-  start(outline: RunOutline, history: readonly EpochLine[]): void;
+  start(outline: RunOutline, history: readonly EpochLine[], selection?: Selection): void;
   update(progress: Progress): void;
   epochEnd(line: EpochLine): void;
   /** At the end of an analysis, before the epoch's end. */

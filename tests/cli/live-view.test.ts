@@ -287,6 +287,16 @@ describe('on the terminal', () => {
   }
   const picture = (state: LiveState, size: Size) => text(state, size);
 
+  test('a run that goes on shows the epochs that are complete, and its last choice', () => {
+    const { terminal, time, reporter } = watch(80, 24);
+    reporter.start(outline, history(52), selection(41, 5));
+    time.now += 1000;
+    reporter.update(progress(53));
+    const state = { outline, history: history(52), selection: selection(41, 5), progress: progress(53) };
+    expect(terminal.lines).toEqual(picture(state, terminal));
+    reporter.close();
+  });
+
   test('the picture is redrawn in place, below what stays', () => {
     const { terminal, time, reporter } = watch(80, 24);
     reporter.message('before');
