@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command line: lists the commands, and turns every end of a command into an exit code:
-// 0 done, 1 a fault of the program or the machine, 2 wrong input, 3 a run that diverged.
+// 0 done, 1 a fault of the program or the machine, 2 wrong input, 3 a run that diverged, 130 and 143 asked to stop; a thread
+// that nothing ends makes it 137.
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';

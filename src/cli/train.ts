@@ -85,11 +85,7 @@ function plannedRun(file: string | undefined, options: TrainCommandOptions): Pla
       throw new UsageError(`--resume: expected the folder of a run, found ${found(state)} in ${resume}`);
     }
     const config = loadConfig(file ?? join(resume, 'config.yaml'), overrides);
-    return {
-      config,
-      directory: resume,
-      from: state === 'complete' && !goesFurther(config, resume) ? 'complete' : 'folder',
-    };
+    return { config, directory: resume, from: stateFor(config, resume, state) };
   }
   if (file === undefined) {
     throw new UsageError(
@@ -102,18 +98,15 @@ function plannedRun(file: string | undefined, options: TrainCommandOptions): Pla
   const directory = out ?? folder;
   const state = RunDirectory.holds(directory);
   if (state === 'nothing' || state === 'something-else') return { config, directory };
-  return {
-    config,
-    directory,
-    from: state === 'complete' && !goesFurther(config, directory) ? 'complete' : 'folder',
-  };
+  return { config, directory, from: stateFor(config, directory, state) };
 }
 
 const found = (state: 'nothing' | 'something-else') => (state === 'nothing' ? 'nothing' : 'no config.yaml');
 
-/** Whether the schedule has been made longer since the run was complete. */
-function goesFurther(config: Config, directory: string): boolean {
-  return lastEpoch(config.schedule) > readSummary(directory).epochs;
+/** A complete run is gone on with where its schedule has been made longer since. */
+function stateFor(config: Config, directory: string, state: 'complete' | 'unfinished'): PlannedRun['from'] {
+  const complete = state === 'complete' && lastEpoch(config.schedule) <= readSummary(directory).epochs;
+  return complete ? 'complete' : 'folder';
 }
 
 const readSummary = (directory: string): RunSummary =>

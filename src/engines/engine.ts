@@ -113,6 +113,12 @@ export interface StepTotals extends PassResult {
   readonly waitedMilliseconds?: number;
 }
 
+/** Before the first step. */
+export const NO_STEPS: StepTotals = {
+  ...{ lossSum: 0, correct: 0, samples: 0 },
+  ...{ iterations: 0, skipped: 0, skippedInARow: 0 },
+};
+
 /** The vectors of a resident replica that the host can read and write; S and A: of its shard. */
 export type ResidentVector = 'weights' | 'velocity' | 'statistics' | 'S' | 'A';
 

@@ -8,6 +8,7 @@ import { configDocument } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { EvaluatedPart } from '../data/partition.ts';
+import { NO_STEPS } from '../engines/engine.ts';
 import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { type CheckpointContent, type TrainedOn, writeCheckpoint } from '../training/checkpoint.ts';
@@ -112,7 +113,7 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
     measured: chosen?.measured ?? progress.measured,
     step: 0,
     epochSeconds: 0,
-    totals: trained.map(({ skippedInARow }) => ({ ...NOTHING, skippedInARow })),
+    totals: trained.map(({ skippedInARow }) => ({ ...NO_STEPS, skippedInARow })),
   };
   if (chosen) {
     files.appendSelection(chosen.selection);
@@ -124,8 +125,6 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
   checkEpoch(epoch, trained[0], losses);
   await saveEpoch(run, position);
 }
-
-const NOTHING = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
 
 /**
  * The steps of an epoch that are left, with pauses for checkpoints. The position moves along.

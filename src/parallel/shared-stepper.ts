@@ -2,7 +2,7 @@
 
 import { addSums, type DirectionSums, directionSums, NO_SUMS } from '../amplification/directionality.ts';
 import type { Batch } from '../data/dataset.ts';
-import type { Engine, PassResult, Replica, StepTotals } from '../engines/engine.ts';
+import { type Engine, NO_STEPS, type PassResult, type Replica, type StepTotals } from '../engines/engine.ts';
 import type { Candidate, LayerFactors } from '../models/candidates.ts';
 import { updaterOf } from '../training/kernel-update.ts';
 import { localRates } from '../training/lars.ts';
@@ -21,8 +21,6 @@ import {
 import { recordGradient } from './record.ts';
 import type { SkippedStep, Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
-
-const NO_STEPS = { lossSum: 0, correct: 0, samples: 0, iterations: 0, skipped: 0, skippedInARow: 0 };
 
 export class SharedStepper implements Stepper {
   readonly #setup: StepperSetup;

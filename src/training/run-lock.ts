@@ -1,5 +1,5 @@
-// One process a run's folder. Each puts down a file of its own name and looks for those of others: nothing is ever
-// taken over, and a process that died has lost its lock, whatever killed it.
+// One process a run's folder. Each puts down a file of its own name and looks for those of others: no name is ever used
+// again, so that the files of the dead can be removed by whoever sees them, whatever killed those.
 
 import { readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
