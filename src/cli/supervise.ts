@@ -56,28 +56,25 @@ const describe = ({ code, signal }: End) =>
   signal ? `was ended by ${signal}` : `failed with exit code ${code}`;
 
 function runOnce(args: readonly string[]): Promise<End> {
+  let asked = false;
+  const forward = (signal: NodeJS.Signals) => {
+    asked = true;
+    child.kill(signal);
+  };
+  // Before the process is there: a signal that comes between is heard behind it.
+  process.on('SIGINT', forward);
+  process.on('SIGTERM', forward);
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1], ...args], {
     stdio: 'inherit',
     env: { ...process.env, [MARK]: String(process.pid) },
   });
-  let asked = false;
-  const interrupt = () => {
-    asked = true;
-    child.kill('SIGINT');
-  };
-  const terminate = () => {
-    asked = true;
-    child.kill('SIGTERM');
-  };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', terminate);
   return new Promise<End>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code, signal) =>
       resolve(signal ? { code: 128 + constants.signals[signal], signal, asked } : { code: code ?? 1, asked }),
     );
   }).finally(() => {
-    process.off('SIGINT', interrupt);
-    process.off('SIGTERM', terminate);
+    process.off('SIGINT', forward);
+    process.off('SIGTERM', forward);
   });
 }
