@@ -8,22 +8,19 @@ import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import type { ModelState } from '../models/state-dict.ts';
 import { CheckpointError, readCheckpoint, type TrainedOn } from '../training/checkpoint.ts';
-import { meanStatistics } from '../training/run-state.ts';
+import { BEST, LAST } from '../training/checkpoints.ts';
+import { meanStatistics, placeOf, type RunPlace } from '../training/run-state.ts';
 import { formatNumberOf } from './format.ts';
 
 /** `statistics`: the mean over the workers. */
-export interface RunWeights extends ModelState {
+export interface RunWeights extends ModelState, RunPlace {
   /** Whether they are the last or those of the best validation epoch. */
   readonly which: 'last' | 'best';
   readonly config: Config;
   readonly trainedOn: TrainedOn;
-  /** Complete epochs. */
-  readonly epoch: number;
-  /** Steps taken in the epoch after those: not 0 of a run that was stopped. */
-  readonly step: number;
 }
 
-const FILES: Record<RunWeights['which'], string> = { last: 'checkpoint.msgpack', best: 'best.msgpack' };
+const FILES: Record<RunWeights['which'], string> = { last: LAST, best: BEST };
 
 /** @throws UsageError where the folder holds no run, or not these weights. */
 export async function readRun(run: string, which: RunWeights['which'] = 'last'): Promise<RunWeights> {
@@ -52,7 +49,7 @@ async function readWeights(file: string): Promise<Omit<RunWeights, 'which' | 'co
     const { trainedOn, progress, vectors } = await readCheckpoint(file);
     const { weights } = vectors;
     const statistics = meanStatistics(vectors);
-    return { weights, statistics, trainedOn, epoch: progress.history.length, step: progress.step };
+    return { weights, statistics, trainedOn, ...placeOf(progress) };
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new UsageError(`${file}: ${error.message}`);

@@ -7,8 +7,7 @@ import { constants } from 'node:os';
 /** Of the run's process: it does not supervise in turn. */
 const MARK = 'GRADAMP_SUPERVISED';
 
-export const isSupervised = (environment: NodeJS.ProcessEnv = process.env): boolean =>
-  environment[MARK] !== undefined;
+export const isSupervised = (): boolean => process.env[MARK] !== undefined;
 
 export interface SuperviseOptions {
   readonly restarts: number;

@@ -1,12 +1,11 @@
 // Writes a run's checkpoints behind its back: training goes on as soon as there is a copy in memory.
 
+import type { RunPlace } from '../training/run-state.ts';
+
 /** A checkpoint that is to be written. */
-export interface CheckpointTarget {
+export interface CheckpointTarget extends RunPlace {
   /** Name in the run's folder. */
   readonly file: string;
-  /** Complete epochs, and steps behind them. */
-  readonly epoch: number;
-  readonly step: number;
 }
 
 export interface CheckpointFailure extends CheckpointTarget {

@@ -12,8 +12,8 @@ import { chooseEngine } from '../engines/index.ts';
 import type { Graph } from '../models/graph.ts';
 import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
-import { readCheckpoint, type TrainedOn, trainedOn, writeCheckpoint } from '../training/checkpoint.ts';
-import { Checkpoints } from '../training/checkpoints.ts';
+import { readCheckpoint, type TrainedOn, trainedOn } from '../training/checkpoint.ts';
+import { BEST, Checkpoints } from '../training/checkpoints.ts';
 import { bestEpoch, type RunSummary } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
@@ -23,12 +23,11 @@ import { readInitialWeights } from '../training/weights-file.ts';
 import { type CheckpointFailure, CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
 import {
-  BEST,
-  contentOf,
   lastCheckpoint,
   type Run,
   type RunPosition,
   save,
+  saveBest,
   snapshot,
   trainEpoch,
   warnOnce,
@@ -104,7 +103,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const run: Run = {
       ...{ config, dataset, trainedOn: images, graph, store, workers, engine, files, signal, started },
       reporter: options.reporter,
-      checkpoints: openCheckpoints(config, directory, resumption),
+      checkpoints: new Checkpoints(directory, config.checkpoint.keep, resumption?.restored),
       writer: new CheckpointWriter((failure) => tellFailure(files, options.reporter, failure)),
       meter: new ProgressMeter(config, dataset, workers.control, options.reporter, begun),
       secondsBefore: progress.seconds,
@@ -175,7 +174,7 @@ async function restoreBest(run: Run, position: RunPosition): Promise<void> {
   await rm(file, { force: true });
   if (best === null) return;
   if (best.epoch === history.length && step === 0) {
-    await writeCheckpoint(file, contentOf(run, await snapshot(run, position)));
+    saveBest(run, await snapshot(run, position));
   } else {
     warnOnce(
       run,
@@ -195,12 +194,6 @@ async function openFolder(
   return from === undefined
     ? RunDirectory.create(directory, text, told)
     : RunDirectory.reopen(directory, text, progress, told);
-}
-
-function openCheckpoints({ checkpoint }: Config, directory: string, resumption?: Resumption): Checkpoints {
-  const checkpoints = new Checkpoints(directory, checkpoint.keep);
-  if (resumption?.restored) checkpoints.restored(resumption.restored);
-  return checkpoints;
 }
 
 /** Training goes on with the checkpoints before, and tries again with the next. */

@@ -12,11 +12,11 @@ import { NO_STEPS } from '../engines/engine.ts';
 import { type Candidate, candidatesOf, type LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 import { type CheckpointContent, type TrainedOn, writeCheckpoint } from '../training/checkpoint.ts';
-import type { Checkpoints } from '../training/checkpoints.ts';
+import { BEST, type Checkpoints, LAST } from '../training/checkpoints.ts';
 import { bestEpoch, type EpochMetrics } from '../training/metrics.ts';
-import type { Reporter } from '../training/reporter.ts';
+import type { EpochPhase, Reporter } from '../training/reporter.ts';
 import type { RunDirectory } from '../training/run-directory.ts';
-import type { RunProgress, RunState } from '../training/run-state.ts';
+import { placeOf, type RunProgress, type RunState } from '../training/run-state.ts';
 import type { CheckpointTarget, CheckpointWriter } from './checkpoint-writer.ts';
 import { checkEpoch, skippedTooMany } from './divergence.ts';
 import { firstRateOf, phaseOf, planOf } from './outline.ts';
@@ -65,7 +65,7 @@ export async function trainEpoch(run: Run, position: RunPosition): Promise<void>
   const factors = plan.acts ? factorsOf(position.progress.selections.at(-1)) : new Map<string, number>();
   const phase = phaseOf(config, plan, factors.size > 0);
 
-  const trained = await trainSteps(run, position, plan, factors);
+  const trained = await trainSteps(run, position, plan, { factors, phase });
   if (trained === undefined) return;
   averageStatistics(store);
   const { epochSeconds } = position.progress;
@@ -134,12 +134,11 @@ async function trainSteps(
   run: Run,
   position: RunPosition,
   plan: EpochPlan,
-  factors: LayerFactors,
+  { factors, phase }: { readonly factors: LayerFactors; readonly phase: EpochPhase },
 ): Promise<readonly EpochSums[] | undefined> {
   const { config, dataset, workers, meter, signal } = run;
   const { epoch, learningRate, analysed } = plan;
   const end = stepsPerEpoch(config, dataset);
-  const phase = phaseOf(config, plan, factors.size > 0);
   for (;;) {
     const { step } = position.progress;
     const totals = redistribute(position.progress.totals, config.devices.length);
@@ -152,7 +151,8 @@ async function trainSteps(
     const seen = totals.reduce((sum, { samples }) => sum + samples, 0);
     const withdraw = pauseForCheckpoint(run, position);
     const trained = await meter.during(
-      ...([epoch, phase] as const),
+      epoch,
+      phase,
       () => workers.all((worker, rank) => worker.train({ ...order, totals: totals[rank] })).finally(withdraw),
       seen,
     );
@@ -198,13 +198,11 @@ export async function snapshot(run: Run, { progress }: RunPosition): Promise<Run
   return takeSnapshot(store, { ...progress, seconds, engine: engine.description }, analysing);
 }
 
-export const lastCheckpoint = ({ history, step }: RunProgress): CheckpointTarget => ({
-  ...{ file: 'checkpoint.msgpack', epoch: history.length, step },
+export const lastCheckpoint = (progress: RunProgress): CheckpointTarget => ({
+  ...{ file: LAST, ...placeOf(progress) },
 });
 
-export const BEST = 'best.msgpack';
-
-export const contentOf = ({ config, trainedOn }: Run, state: RunState): CheckpointContent => ({
+const contentOf = ({ config, trainedOn }: Run, state: RunState): CheckpointContent => ({
   ...{ config: configDocument(config), trainedOn, ...state },
 });
 
@@ -220,21 +218,24 @@ export function save(run: Run, position: RunPosition, state: RunState): void {
   });
 }
 
+/** The same of `best.msgpack`. */
+export function saveBest(run: Run, state: RunState): void {
+  const { files, writer } = run;
+  writer.submit({ file: BEST, ...placeOf(state.progress) }, async () => {
+    await writeCheckpoint(files.file(BEST), contentOf(run, state));
+  });
+}
+
 /** Behind an epoch: the newest where one is due, and the best on validation, never by what the test images say. */
 async function saveEpoch(run: Run, position: RunPosition): Promise<void> {
-  const { config, files, writer } = run;
+  const { config } = run;
   const { history } = position.progress;
   const due = history.length % config.checkpoint.everyEpochs === 0;
   const best = config.validation > 0 && bestEpoch(history, 'validation')?.epoch === history.length;
   if (!due && !best) return;
   const state = await snapshot(run, position);
   // In this order: a best epoch that no checkpoint tells of is trained again, and is the same.
-  if (best) {
-    const what = { file: BEST, epoch: history.length, step: 0 };
-    writer.submit(what, async () => {
-      await writeCheckpoint(files.file(BEST), contentOf(run, state));
-    });
-  }
+  if (best) saveBest(run, state);
   if (due) save(run, position, state);
 }
 
@@ -246,7 +247,7 @@ export function warnOnce({ files, reporter, warnings }: Run, warning?: string): 
 }
 
 /** Of the layers that a selection chose. */
-export const factorsOf = (selection?: Selection): LayerFactors =>
+const factorsOf = (selection?: Selection): LayerFactors =>
   new Map((selection?.layers ?? []).flatMap(({ name, factor }) => (factor === 1 ? [] : [[name, factor]])));
 
 /** Ranks the candidates by what the workers' shards sum up to. */

@@ -10,13 +10,9 @@ import type { Config } from '../config/schema.ts';
 import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { CheckpointError, type TrainedOn } from '../training/checkpoint.ts';
-import {
-  type FoundCheckpoint,
-  newestCheckpoint,
-  type RefusedCheckpoint,
-  type RestoredCheckpoint,
-} from '../training/checkpoints.ts';
-import type { RunProgress, RunState } from '../training/run-state.ts';
+import { type FoundCheckpoint, newestCheckpoint, type RestoredCheckpoint } from '../training/checkpoints.ts';
+import type { RunResumption } from '../training/log.ts';
+import { placeOf, type RunPlace, type RunProgress, type RunState } from '../training/run-state.ts';
 import { planOf } from './outline.ts';
 
 /** A state of another run, in memory; see `fork`. */
@@ -41,13 +37,7 @@ export interface Resumption {
   /** Of a run that goes on in its folder. */
   readonly restored?: RestoredCheckpoint;
   /** For the log. */
-  readonly entry: {
-    readonly epoch: number;
-    readonly step: number;
-    readonly file: string;
-    readonly refused: readonly RefusedCheckpoint[];
-    readonly changes: readonly ConfigChange[];
-  };
+  readonly entry: Omit<RunResumption, 'engine' | 'devices' | 'workers'>;
 }
 
 /**
@@ -103,14 +93,13 @@ export function resumeFrom(
  * @throws UsageError, one line, where the config is another run's.
  */
 export function checkOrigin({ source, config: before, state, found }: Origin, after: Config) {
-  const { history, step } = state.progress;
   const epochs = begunEpochs(state.progress);
   const changes = checkSameRun(source, before, after, epochs);
   const last = lastEpoch(after.schedule);
   if (epochs > last) {
     throw new UsageError(`${source}: expected at most the ${last} epochs of its schedule, got ${epochs}`);
   }
-  return { epoch: history.length, step, file: found?.file ?? source, changes };
+  return { ...placeOf(state.progress), file: found?.file ?? source, changes };
 }
 
 /**
@@ -137,7 +126,10 @@ export function checkSameRun(
 const FROM_NOTHING = { epoch: 0, step: 0, file: null, refused: [], changes: [] };
 
 /** For the log, and for whoever watches. */
-export function describeResumption(resumption: Resumption | undefined, engine: string) {
+export function describeResumption(
+  resumption: Resumption | undefined,
+  engine: string,
+): { readonly entry: Resumption['entry']; readonly lines: readonly string[] } {
   if (!resumption) return { entry: FROM_NOTHING, lines: ['starts anew: the folder holds no checkpoint yet'] };
   const { progress } = resumption;
   const changes =
@@ -156,7 +148,7 @@ export function describeResumption(resumption: Resumption | undefined, engine: s
 }
 
 /** Behind so many complete epochs, and steps of the next. */
-export const describePlace = ({ epoch, step }: { readonly epoch: number; readonly step: number }): string =>
+export const describePlace = ({ epoch, step }: RunPlace): string =>
   step > 0 ? `epoch ${epoch + 1}, step ${step}` : `epoch ${epoch}`;
 
 /** Complete ones, and the one that is under way. */

@@ -1,6 +1,7 @@
 // The checkpoints in a run's folder: the last one, and some of those before it.
 
-import { copyFile, link, readdir, rename, rm } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { link, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Checkpoint,
@@ -9,18 +10,13 @@ import {
   readCheckpoint,
   writeCheckpoint,
 } from './checkpoint.ts';
-import type { RunProgress } from './run-state.ts';
+import { writeDurably } from './durable.ts';
+import { placeOf, type RunPlace, type RunProgress } from './run-state.ts';
 
-/** The last one. */
-const CURRENT = 'checkpoint.msgpack';
-
-/** Where a run stands. */
-interface Position {
-  /** Complete epochs. */
-  readonly epoch: number;
-  /** Steps taken in the epoch after those. */
-  readonly step: number;
-}
+/** The last one, which is the newest. */
+export const LAST = 'checkpoint.msgpack';
+/** That of the best validation epoch; its writing is not this module's. */
+export const BEST = 'best.msgpack';
 
 export interface RefusedCheckpoint {
   /** Name in the folder. */
@@ -45,21 +41,20 @@ export interface RestoredCheckpoint extends Omit<FoundCheckpoint, 'checkpoint'> 
 export class Checkpoints {
   readonly #directory: string;
   readonly #keep: number;
-  /** Of CURRENT, where it is known to be whole. */
-  #current?: Position;
+  /** Of LAST, where it is known to be whole. */
+  #last?: RunPlace;
   /** Names of files that cannot be read. */
-  #refused: readonly string[] = [];
+  #refused: readonly string[];
 
-  /** @param keep how many stay, the last included; at least 1. */
-  constructor(directory: string, keep: number) {
+  /**
+   * @param keep how many stay, the last included; at least 1.
+   * @param restored what the run goes on from, of this folder. Those that were refused are put aside, as `*.refused`.
+   */
+  constructor(directory: string, keep: number, restored?: RestoredCheckpoint) {
     this.#directory = directory;
     this.#keep = keep;
-  }
-
-  /** Tells what the run goes on from: of this folder. Those that were refused are put aside, as `*.refused`. */
-  restored({ progress, file, refused }: RestoredCheckpoint): void {
-    this.#current = file === CURRENT ? positionOf(progress) : undefined;
-    this.#refused = refused.map(({ file }) => file);
+    this.#last = restored?.file === LAST ? placeOf(restored.progress) : undefined;
+    this.#refused = restored?.refused.map(({ file }) => file) ?? [];
   }
 
   /**
@@ -68,14 +63,14 @@ export class Checkpoints {
    * @throws what the system throws; the last one is as it was.
    */
   async write(content: CheckpointContent): Promise<{ bytes: number }> {
-    const position = positionOf(content.progress);
+    const place = placeOf(content.progress);
     await this.#removeLeftovers();
     await this.#putAside();
-    if (this.#keep > 1 && this.#current && compare(this.#current, position) !== 0) {
-      await this.#keepCurrent(this.#current);
+    if (this.#keep > 1 && this.#last && compare(this.#last, place) !== 0) {
+      await this.#keepLast(this.#last);
     }
-    const written = await writeCheckpoint(this.#path(CURRENT), content);
-    this.#current = position;
+    const written = await writeCheckpoint(this.#path(LAST), content);
+    this.#last = place;
     await this.#removeOld();
     return written;
   }
@@ -95,19 +90,13 @@ export class Checkpoints {
   }
 
   /** A second name of the same bytes, or a copy; neither, where the disk has no room for it or will not have it. */
-  async #keepCurrent(position: Position): Promise<void> {
-    const [from, to] = [this.#path(CURRENT), this.#path(nameOf(position))];
-    const partial = `${to}.tmp`;
+  async #keepLast(place: RunPlace): Promise<void> {
+    const [from, to] = [this.#path(LAST), this.#path(nameOf(place))];
     try {
       // One of that name is of an attempt before the run went back.
       await rm(to, { force: true });
-      await link(from, to).catch(async () => {
-        await copyFile(from, partial);
-        await rename(partial, to);
-      });
-    } catch {
-      await rm(partial, { force: true });
-    }
+      await link(from, to).catch(() => writeDurably(to, createReadStream(from)));
+    } catch {}
   }
 
   async #removeOld(): Promise<void> {
@@ -132,7 +121,7 @@ export class Checkpoints {
  */
 export async function newestCheckpoint(directory: string): Promise<FoundCheckpoint | undefined> {
   const names = await readdir(directory);
-  const candidates = [...names.filter((name) => name === CURRENT), ...keptAmong(names)];
+  const candidates = [...names.filter((name) => name === LAST), ...keptAmong(names)];
   const refused: RefusedCheckpoint[] = [];
   for (const file of candidates) {
     try {
@@ -151,13 +140,11 @@ export async function newestCheckpoint(directory: string): Promise<FoundCheckpoi
 const isRefusal = (error: unknown): error is Error =>
   error instanceof CheckpointError || (error instanceof Error && 'syscall' in error);
 
-const positionOf = ({ history, step }: RunProgress): Position => ({ epoch: history.length, step });
-
-const nameOf = ({ epoch, step }: Position): string =>
+const nameOf = ({ epoch, step }: RunPlace): string =>
   `checkpoint-${String(epoch).padStart(4, '0')}-${String(step).padStart(6, '0')}.msgpack`;
 
 /** Above 0 where `a` is further. */
-const compare = (a: Position, b: Position): number => a.epoch - b.epoch || a.step - b.step;
+const compare = (a: RunPlace, b: RunPlace): number => a.epoch - b.epoch || a.step - b.step;
 
 /** Names of kept checkpoints, newest first. */
 function keptAmong(names: readonly string[]): readonly string[] {

@@ -1,11 +1,12 @@
 // log.jsonl: what happened in a run and when, a line of JSON each, for programs that watch runs. Holds times: never
 // the same twice.
 
-import { createHash } from 'node:crypto';
 import type { Selection } from '../amplification/selection.ts';
 import type { Seeds } from '../config/seeds.ts';
 import type { AppendFile } from './append-file.ts';
+import { hashConfig } from './checkpoint.ts';
 import type { EpochMetrics, EpochTimings, RunSummary } from './metrics.ts';
+import type { RunPlace } from './run-state.ts';
 
 export type LogLevel = 'info' | 'warning' | 'error';
 
@@ -23,10 +24,7 @@ export interface RunStart {
 }
 
 /** Where and from what a run goes on. */
-export interface RunResumption {
-  /** Complete epochs, and steps behind them. */
-  readonly epoch: number;
-  readonly step: number;
+export interface RunResumption extends RunPlace {
   /** The checkpoint; null where none could be used and the run starts anew. */
   readonly file: string | null;
   /** Checkpoints that are newer, but torn or of another kind. */
@@ -40,10 +38,7 @@ export interface RunResumption {
 }
 
 /** A checkpoint that has been written. */
-export interface WrittenCheckpoint {
-  /** Complete epochs, and steps behind them. */
-  readonly epoch: number;
-  readonly step: number;
+export interface WrittenCheckpoint extends RunPlace {
   readonly file: string;
   /** That writing it took. */
   readonly seconds: number;
@@ -60,7 +55,7 @@ export class RunLog {
 
   start({ config, ...fields }: RunStart): void {
     this.#write('info', 'start', {
-      configHash: `sha256:${createHash('sha256').update(config).digest('hex')}`,
+      configHash: hashConfig(config),
       ...fields,
       ...here(),
     });

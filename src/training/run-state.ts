@@ -6,6 +6,16 @@ import type { MeasuredLayer, Selection } from '../amplification/selection.ts';
 import type { StepTotals } from '../engines/engine.ts';
 import type { EpochMetrics, EpochTimings } from './metrics.ts';
 
+/** Where a run stands. */
+export interface RunPlace {
+  /** Complete epochs. */
+  readonly epoch: number;
+  /** Steps taken in the epoch after those. */
+  readonly step: number;
+}
+
+export const placeOf = ({ history, step }: RunProgress): RunPlace => ({ epoch: history.length, step });
+
 /** How far a run has come. */
 export interface RunProgress {
   /** Of the complete epochs. */

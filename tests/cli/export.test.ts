@@ -1,6 +1,5 @@
 // `gradamp export`: the weights of a run as a file, and what is wrong input.
 
-import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
   mkdirSync,
@@ -12,7 +11,6 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readRun } from '../../src/cli/run-weights.ts';
 import { synthesize } from '../../src/data/synthetic.ts';
@@ -22,8 +20,8 @@ import type { Reporter } from '../../src/training/reporter.ts';
 import { decodeSafetensors } from '../../src/training/safetensors.ts';
 import { readInitialWeights } from '../../src/training/weights-file.ts';
 import { testConfig } from '../parallel/fixtures.ts';
+import { gradamp as program } from './program.ts';
 
-const MAIN = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url));
 const silent: Reporter = { start() {}, update() {}, epochEnd() {}, selection() {}, message() {}, close() {} };
 const folder = mkdtempSync(join(tmpdir(), 'gradamp-export-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -51,11 +49,8 @@ beforeAll(async () => {
   writeFileSync(inFolder('file'), '');
 });
 
-function gradamp(...options: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...options], {
-    cwd: folder,
-    encoding: 'utf8',
-  });
+async function gradamp(...options: string[]) {
+  const { code: status, stdout, stderr } = await program(folder, ...options);
   return { status, stdout, stderr };
 }
 
@@ -72,7 +67,7 @@ async function expectWeights(file: string, which: 'last' | 'best') {
 
 test('the last weights are written into the run, with the normalisation they were trained on, and a line says so', async () => {
   const before = readdirSync(inFolder('run'));
-  const result = gradamp('export', 'run', '--format', 'safetensors');
+  const result = await gradamp('export', 'run', '--format', 'safetensors');
   const file = readFileSync(inFolder('run', 'weights.safetensors'));
   const bytes = file.length.toLocaleString('en-US');
   const line = `wrote run/weights.safetensors: resnet8 after 2 epochs, 47 tensors, ${bytes} bytes\n`;
@@ -89,13 +84,13 @@ test('the last weights are written into the run, with the normalisation they wer
 });
 
 test('the best weights go into a file of their own, or into the one that is named, in place of what is there', async () => {
-  const { status, stdout } = gradamp('export', 'run', '--best');
+  const { status, stdout } = await gradamp('export', 'run', '--best');
   expect(status).toBe(0);
   const epochs = `${bestEpoch} epoch${bestEpoch === 1 ? '' : 's'}`;
   expect(stdout).toContain(`wrote run/best.safetensors: resnet8 after ${epochs} (best on validation), `);
   await expectWeights(inFolder('run', 'best.safetensors'), 'best');
   writeFileSync(inFolder('named'), 'old');
-  expect(gradamp('export', 'run', '--best', '--out', 'named').status).toBe(0);
+  expect((await gradamp('export', 'run', '--best', '--out', 'named')).status).toBe(0);
   expect(readFileSync(inFolder('named'))).toEqual(readFileSync(inFolder('run', 'best.safetensors')));
 });
 
@@ -127,9 +122,9 @@ test.each([
   ['run --out no/file', 'no/file: cannot be written; expected a name in a folder that is there'],
   ['run --out file/file', 'file/file: cannot be written; expected a name in a folder that is there'],
   ['', "missing required argument 'run'"],
-])('`export %s` is wrong input: one line, exit code 2, nothing written', (options, message) => {
+])('`export %s` is wrong input: one line, exit code 2, nothing written', async (options, message) => {
   const before = readdirSync(folder);
-  const result = gradamp('export', ...options.split(' ').filter(Boolean));
+  const result = await gradamp('export', ...options.split(' ').filter(Boolean));
   expect(result).toEqual({ status: 2, stdout: '', stderr: `gradamp: ${message}\n` });
   expect(readdirSync(folder)).toEqual(before);
 });

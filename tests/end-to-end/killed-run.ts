@@ -126,9 +126,14 @@ async function killAt(
     throw new Error(`expected the run to be killed, got its end by ${code ?? signal}: ${stderr}`);
   const epoch = completeEpochs(directory);
   const duringWrite = existsSync(join(directory, 'checkpoint.msgpack.tmp'));
-  const met =
-    moment === 'selection' || (moment === 'checkpoint' ? duringWrite : kindOf(epoch + 1) === moment);
-  return { moment, epoch, met, duringWrite };
+  return { moment, epoch, met: meets(moment, { epoch, duringWrite }), duringWrite };
+}
+
+function meets(moment: Moment, { epoch, duringWrite }: Pick<Kill, 'epoch' | 'duringWrite'>): boolean {
+  if (moment === 'checkpoint') return duringWrite;
+  // Layers are chosen at the end of an analysis, whose metrics may be written by then or not.
+  if (moment === 'selection') return [epoch, epoch + 1].some((near) => kindOf(near) === 'analysis');
+  return kindOf(epoch + 1) === moment;
 }
 
 /** Calls back once, when the folder says that the moment is there. */

@@ -18,9 +18,9 @@ import { madeUpContent } from './checkpoint-fixtures.ts';
 
 vi.mock('node:fs/promises', async (original) => {
   const fs = await original<typeof import('node:fs/promises')>();
-  return { ...fs, link: vi.fn(fs.link), copyFile: vi.fn(fs.copyFile) };
+  return { ...fs, link: vi.fn(fs.link), rename: vi.fn(fs.rename) };
 });
-const { link, copyFile } = vi.mocked(await import('node:fs/promises'));
+const { link, rename } = vi.mocked(await import('node:fs/promises'));
 
 const parent = mkdtempSync(join(tmpdir(), 'gradamp-checkpoints-'));
 afterAll(() => rmSync(parent, { recursive: true }));
@@ -91,10 +91,10 @@ describe('what stays', () => {
   test('is the new one alone where there is no room for a copy either', async () => {
     const checkpoints = await writeAll(2, [1]);
     link.mockRejectedValueOnce(noLink);
-    copyFile.mockImplementationOnce(async (_, to) => {
-      writeFileSync(String(to), 'part of it');
-      throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
-    });
+    // The copy's; by then it lies beside, whole.
+    rename.mockRejectedValueOnce(
+      Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' }),
+    );
     await checkpoints.write(at(2));
     expect(names()).toEqual([CURRENT]);
     expect(await newest()).toMatchObject({ epoch: 2 });
@@ -161,8 +161,7 @@ describe('the newest', () => {
 describe('a run that goes on', () => {
   test('keeps what it goes on from', async () => {
     await writeAll(2, [1], [2]);
-    const checkpoints = new Checkpoints(folder, 2);
-    checkpoints.restored(await found());
+    const checkpoints = new Checkpoints(folder, 2, await found());
     await checkpoints.write(at(3));
     expect(names()).toEqual(['checkpoint-0002-000000.msgpack', CURRENT]);
   });
@@ -170,8 +169,7 @@ describe('a run that goes on', () => {
   test('puts those aside that could not be read, and keeps the older one that it goes on from', async () => {
     await writeAll(4, [1], [2], [3], [4]);
     for (const name of [CURRENT, 'checkpoint-0003-000000.msgpack']) damage(name);
-    const checkpoints = new Checkpoints(folder, 4);
-    checkpoints.restored(await found());
+    const checkpoints = new Checkpoints(folder, 4, await found());
     await checkpoints.write(at(2, 5));
     const aside = names().filter((name) => name.endsWith('.refused'));
     expect(aside).toEqual(['checkpoint-0003-000000.msgpack.refused', `${CURRENT}.refused`]);
@@ -192,8 +190,7 @@ describe('a run that goes on', () => {
 
   test('with a smaller keep lets the oldest go', async () => {
     await writeAll(4, [1], [2], [3], [4]);
-    const checkpoints = new Checkpoints(folder, 1);
-    checkpoints.restored(await found());
+    const checkpoints = new Checkpoints(folder, 1, await found());
     await checkpoints.write(at(5));
     expect(names()).toEqual([CURRENT]);
   });
