@@ -4,6 +4,12 @@ import { type Batch, IMAGE_CHANNELS, IMAGE_SIZE, type Normalisation } from '../d
 import type { LayerFactors } from '../models/candidates.ts';
 import type { Graph } from '../models/graph.ts';
 
+/**
+ * What all workers give, one after the other by rank: blocks until all have called it, with as many numbers. All call it
+ * as often, in the same order. The result is overwritten by the next call.
+ */
+export type AllGather = (own: Float64Array) => Float64Array;
+
 export interface ReplicaOptions {
   readonly graph: Graph;
   readonly normalisation: Normalisation;
@@ -15,6 +21,8 @@ export interface ReplicaOptions {
   readonly statistics: Float32Array;
   /** In training: share of the target that is spread evenly over the classes; 0 by default. */
   readonly labelSmoothing?: number;
+  /** Where batch norms take their statistics over the passes of all workers: by it. */
+  readonly allGather?: AllGather;
   /** Called after each operation of `gradient`; without it no operation is timed. */
   readonly profile?: (timing: OperationTiming) => void;
 }
@@ -72,8 +80,9 @@ export interface EvaluationResult extends PassResult {
 export interface Replica {
   /**
    * Overwrites the gradient vector with the sum over `passes` of (pass size / batchSize) * gradient of the pass's
-   * mean loss. Batch norm takes its statistics over each pass, and updates the running ones after each. No passes:
-   * a zero gradient.
+   * mean loss. Batch norm takes its statistics over each pass, or that and those of the other workers, and updates the
+   * running ones after each. A pass without samples adds nothing, but it counts among those of all workers. No passes: a
+   * zero gradient.
    *
    * @param backpropagated by name of layer, what is multiplied into that which arrives at its output, before the layer
    * and all behind it use it.
@@ -126,6 +135,8 @@ export interface ResidentOptions {
   readonly graph: Graph;
   readonly normalisation: Normalisation;
   readonly labelSmoothing: number;
+  /** Batch norms take their statistics over the passes of all replicas of the group. */
+  readonly syncBatchNorm: boolean;
   /** Most samples of a step. */
   readonly capacity: number;
   /** The part of S and A that this replica owns; without it none is kept. */

@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "assembly.h"
@@ -21,6 +22,12 @@ struct PassResult {
   int64_t correct = 0;
 };
 
+/**
+ * What all workers give, [worldSize, own.numel()], by rank; float64, on the replica's device. Blocks the thread, or on a
+ * GPU the stream, until all have called it, with as many numbers: all call it as often, in the same order.
+ */
+using AllGather = std::function<at::Tensor(const at::Tensor& own)>;
+
 /** The flat vectors, on the replica's device; laid out by the graph. All but `operands` are of one element type. */
 struct Vectors {
   at::Tensor parameters;
@@ -32,6 +39,8 @@ struct Vectors {
   bool accumulates = true;
   /** On GPUs: int32 [COUNTERS], all 0 between two kernels; without them, the kernels that count make their own. */
   at::Tensor counters = {};
+  /** Where batch norms take their statistics over the passes of all workers: by it. */
+  AllGather allGather = {};
 };
 
 /** What the backward computation of a step needs besides the values: saved by its forward computation. */
