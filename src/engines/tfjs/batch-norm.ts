@@ -3,70 +3,8 @@
 
 import * as tf from '@tensorflow/tfjs-core';
 import type { AllGather } from '../engine.ts';
+import { type BatchStatistics, gradientSumsOfAll, statisticsOfAll } from './batch-statistics.ts';
 import { channelAffine, channelMeans, type Map4D } from './kernels.ts';
-
-/** Of one pass, or of those of all workers, per channel; what the backward step needs of the forward step. */
-export interface BatchStatistics {
-  readonly mean: Float64Array;
-  /** Biased: the mean of squared deviations. */
-  readonly variance: Float64Array;
-  /** Samples times positions. */
-  readonly count: number;
-}
-
-/**
- * What workers tell each other, per channel, of the values of a pass: their mean and the sum of the squared deviations
- * from it; or the sums of dy and of dy * d.
- */
-interface ChannelSums {
-  readonly first: Float64Array;
-  readonly second: Float64Array;
-  readonly count: number;
-}
-
-/** Of all workers, by rank. */
-function gatherSums(allGather: AllGather, { first, second, count }: ChannelSums): readonly ChannelSums[] {
-  const channels = first.length;
-  const all = allGather(Float64Array.of(...first, ...second, count));
-  const length = 2 * channels + 1;
-  return Array.from({ length: all.length / length }, (_, rank) => {
-    const row = all.slice(rank * length, (rank + 1) * length);
-    return {
-      first: row.subarray(0, channels),
-      second: row.subarray(channels, 2 * channels),
-      count: row[2 * channels],
-    };
-  });
-}
-
-/** As Chan, Golub and LeVeque 1979 add them up, for any number of parts, at least one of which has values. */
-function statisticsOfAll(allGather: AllGather, own: BatchStatistics): BatchStatistics {
-  const deviations = own.variance.map((variance) => variance * own.count);
-  const parts = gatherSums(allGather, { first: own.mean, second: deviations, count: own.count });
-  const count = parts.reduce((sum, part) => sum + part.count, 0);
-  const meanOf = (sum: (part: ChannelSums, channel: number) => number) =>
-    own.mean.map((_, c) => parts.reduce((total, part) => total + sum(part, c), 0) / count);
-  const mean = meanOf(({ first, count }, c) => count * first[c]);
-  const variance = meanOf(({ first, second, count }, c) => second[c] + count * (first[c] - mean[c]) ** 2);
-  return { mean, variance, count };
-}
-
-const nothing = (channels: number): ChannelSums => ({
-  first: new Float64Array(channels),
-  second: new Float64Array(channels),
-  count: 0,
-});
-
-/** The part of a worker without samples in the forward step: it learns the statistics of the others. */
-export function statisticsOfOthers(allGather: AllGather, channels: number): BatchStatistics {
-  const { first: mean, second: variance, count } = nothing(channels);
-  return statisticsOfAll(allGather, { mean, variance, count });
-}
-
-/** The same in the backward step, where it has no use for what it learns. */
-export function giveNothing(allGather: AllGather, channels: number): void {
-  gatherSums(allGather, nothing(channels));
-}
 
 /** Views of a layer's segments and of its running statistics, each [C]. */
 export interface BatchNormState {
@@ -152,21 +90,21 @@ export function batchNormGradient(
   dy: Map4D,
   x: Map4D,
   { gamma, epsilon }: BatchNormState,
-  { mean, variance, count }: BatchStatistics,
+  { mean, variance }: BatchStatistics,
   allGather?: AllGather,
 ): BatchNormGradient {
   const inverse = variance.map((v) => 1 / Math.sqrt(v + epsilon));
   const { centred, rest } = centre(x, mean);
   const products = tf.mul<Map4D>(dy, centred);
   const [samples, height, width] = dy.shape;
-  const own = samples * height * width;
-  const first = channelMeans(dy).map((value) => value * own);
-  const second = channelMeans(products).map((product, c) => product * own - rest[c] * first[c]);
+  const count = samples * height * width;
+  const gradient = channelMeans(dy).map((value) => value * count);
+  const product = channelMeans(products).map((value, c) => value * count - rest[c] * gradient[c]);
   products.dispose();
-  const parts = allGather ? gatherSums(allGather, { first, second, count: own }) : [{ first, second }];
-  const meanOf = (key: 'first' | 'second') =>
-    first.map((_, c) => parts.reduce((sum, part) => sum + part[key][c], 0) / count);
-  const [meanGradient, meanProduct] = [meanOf('first'), meanOf('second')];
+  const own = { gradient, product, count };
+  const all = allGather ? gradientSumsOfAll(allGather, own) : own;
+  const meanGradient = all.gradient.map((sum) => sum / all.count);
+  const meanProduct = all.product.map((sum) => sum / all.count);
   const scale = Float32Array.from(gamma, (g, c) => g * inverse[c]);
   const shift = scale.map((s, c) => -s * meanGradient[c]);
   const slope = scale.map((s, c) => -s * inverse[c] ** 2 * meanProduct[c]);
@@ -183,7 +121,7 @@ export function batchNormGradient(
   centred.dispose();
   return {
     dx,
-    gamma: second.map((product, c) => product * inverse[c]),
-    beta: first,
+    gamma: product.map((sum, c) => sum * inverse[c]),
+    beta: gradient,
   };
 }

@@ -6,14 +6,12 @@ import { type Graph, type Node, type Parameter, parameterOf } from '../../models
 import type { AllGather, ReplicaOptions } from '../engine.ts';
 import {
   type BatchNormState,
-  type BatchStatistics,
   batchNormGradient,
-  giveNothing,
   normalise,
   normaliseWithRunning,
-  statisticsOfOthers,
   updateRunning,
 } from './batch-norm.ts';
+import { type BatchStatistics, gradientSumsOfAll, statisticsOfAll } from './batch-statistics.ts';
 import {
   alias,
   averagePool,
@@ -126,11 +124,14 @@ function normaliseNode(node: BatchNorm, x: Map4D, pass: Pass): Map4D {
 /** A training pass without samples: its part in the batch norms, which those of the other workers wait for. */
 export function passNothing(graph: Graph, vectors: Vectors, allGather: AllGather): void {
   const nodes = graph.nodes.filter((node) => node.op === 'batchNorm');
+  const zeros = (node: BatchNorm) => new Float64Array(parameterOf(node, 'weight').size);
   for (const node of nodes) {
-    const { size } = parameterOf(node, 'weight');
-    updateRunning(batchNormState(node, vectors), statisticsOfOthers(allGather, size), node.momentum);
+    const statistics = statisticsOfAll(allGather, { mean: zeros(node), variance: zeros(node), count: 0 });
+    updateRunning(batchNormState(node, vectors), statistics, node.momentum);
   }
-  for (const node of nodes.toReversed()) giveNothing(allGather, parameterOf(node, 'weight').size);
+  for (const node of nodes.toReversed()) {
+    gradientSumsOfAll(allGather, { gradient: zeros(node), product: zeros(node), count: 0 });
+  }
 }
 
 function batchNormState(node: BatchNorm, { parameters, statistics }: Vectors): BatchNormState {
