@@ -58,6 +58,14 @@ export function describeMissing(missing, environment = process.env) {
   return `no ${names.join(', no ')}; ${remedy}`;
 }
 
+/** @throws SetupError that tells what of findBuildInputs is missing. */
+export function requireInputs({ missing, tried }, environment = process.env) {
+  const problem = describeMissing(missing, environment);
+  if (!problem) return;
+  const search = missing.includes('libtorch') ? ['libtorch was looked for, in this order:', ...tried] : [];
+  throw new SetupError([problem, ...search].join('\n  '));
+}
+
 /**
  * @param options.folder where gradamp.node and build-info.json go; the compiler's files go to its `cmake`.
  * @param options.flags further flags of the compiler and linker, for the sanitizers.
@@ -76,13 +84,7 @@ export async function buildAddon(program, options) {
     inputs = findBuildInputs(environment),
   } = options;
   const say = speaker(program);
-  const problem = describeMissing(inputs.missing, environment);
-  if (problem) {
-    const search = inputs.missing.includes('libtorch')
-      ? ['libtorch was looked for, in this order:', ...inputs.tried]
-      : [];
-    throw new SetupError([problem, ...search].join('\n  '));
-  }
+  requireInputs(inputs, environment);
   const { version, cuda, where } = inputs.found;
   say(`libtorch ${version}${cuda?.version ? ` with CUDA ${cuda.version}` : ''}: ${where}`);
   if (cuda?.problem) say(`it has CUDA, but the addon is built without: ${cuda.problem}`);
@@ -101,13 +103,8 @@ export const failureNote = (folder) => join(folder, 'failure.txt');
 export const askedLibtorch = ({ LIBTORCH = '', LIBTORCH_USE_PYTORCH = '' }) =>
   `${LIBTORCH} ${LIBTORCH_USE_PYTORCH}`.trim();
 
-async function compile(program, { folder, flags, relocatable, tools, found, environment }) {
-  const sources = sourceHash();
-  const tree = join(folder, 'cmake');
-  // The compiler's own dependencies do not tell a replaced libtorch, whose files may be older than the objects.
-  const library = relocatable ? basename(found.library) : found.library;
-  const mark = fingerprint(found.library).replace(found.library, library);
-  if (readBuildInfo(folder)?.fingerprint !== mark) rmSync(tree, { recursive: true, force: true });
+/** @param options.tree CMake's folder, made where it is not there. */
+export async function configure(program, { tree, flags = [], relocatable = false, tools, found }) {
   mkdirSync(tree, { recursive: true });
   const abi = found.oldStrings ? ['-D_GLIBCXX_USE_CXX11_ABI=0'] : [];
   await run(
@@ -126,6 +123,16 @@ async function compile(program, { folder, flags, relocatable, tools, found, envi
     ],
     { cwd: ROOT },
   );
+}
+
+async function compile(program, { folder, flags, relocatable, tools, found, environment }) {
+  const sources = sourceHash();
+  const tree = join(folder, 'cmake');
+  // The compiler's own dependencies do not tell a replaced libtorch, whose files may be older than the objects.
+  const library = relocatable ? basename(found.library) : found.library;
+  const mark = fingerprint(found.library).replace(found.library, library);
+  if (readBuildInfo(folder)?.fingerprint !== mark) rmSync(tree, { recursive: true, force: true });
+  await configure(program, { tree, flags, relocatable, tools, found });
   const jobs = String(availableParallelism());
   await run(program, 'compiling (C++)', [tools.cmake, '--build', tree, '--parallel', jobs]);
   if (sourceHash() !== sources) {

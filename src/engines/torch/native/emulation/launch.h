@@ -1,0 +1,30 @@
+// Our CUDA kernels on the processor: cuda/module.h of a machine without a GPU. What they do is checked this way, not how
+// fast they are, nor what only a GPU's memory can do wrong (a fence that is missing, say).
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace emulation {
+
+struct Kernel {
+  const char* name;
+  void (*run)(const void* argument);
+};
+
+/** All kernels of cuda/kernels. */
+extern const std::vector<Kernel> KERNELS;
+
+/** In which the blocks of a grid run, and the threads of a block from one barrier to the next. No result may depend on it. */
+enum class Order { forward, backward };
+
+void setOrder(Order order);
+
+/** What multiprocessorCount() says: how many blocks the host takes for enough. */
+void setMultiprocessorCount(int count);
+
+/** The kernels that were launched since this was last asked. */
+std::vector<std::string> takeLaunched();
+
+}  // namespace emulation

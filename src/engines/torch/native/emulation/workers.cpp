@@ -1,0 +1,44 @@
+#include "workers.h"
+
+#include <ATen/ops/stack.h>
+#include <c10/core/InferenceMode.h>
+
+#include <exception>
+#include <stdexcept>
+#include <thread>
+
+void Workers::run(const std::function<void(int, const AllGather&)>& body) {
+  std::exception_ptr thrown;
+  const auto work = [&](int rank) {
+    const c10::InferenceMode inference;
+    try {
+      body(rank, [&](const at::Tensor& own) { return gather(rank, own); });
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!broken_) thrown = std::current_exception();
+      broken_ = true;
+      changed_.notify_all();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < static_cast<int>(given_.size()); rank++) threads.emplace_back(work, rank);
+  for (auto& thread : threads) thread.join();
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+at::Tensor Workers::gather(int rank, const at::Tensor& own) {
+  if (own.scalar_type() != at::kDouble || own.dim() != 1) throw std::logic_error("expected a row of float64");
+  std::unique_lock lock(mutex_);
+  const auto turn = gathered_;
+  given_[rank] = own;
+  if (++arrived_ == given_.size()) {
+    // Throws where they are of different lengths.
+    all_ = at::stack(given_);
+    arrived_ = 0;
+    gathered_++;
+    changed_.notify_all();
+  }
+  changed_.wait(lock, [&] { return gathered_ > turn || broken_; });
+  if (gathered_ == turn) throw std::runtime_error("another worker failed");
+  return all_;
+}
