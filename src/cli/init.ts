@@ -75,7 +75,8 @@ precision: float32
 #deterministic: true
 
 # Images a step, over all workers. They are computed in passes of microBatch, over which batch norm takes its
-# statistics: the result then does not depend on the number of workers.
+# statistics: the result then does not depend on the number of workers. Nor does it where batch norm takes them over the
+# shares of all workers: "syncBatchNorm: true" in place of microBatch.
 batchSize: 128
 microBatch: 64
 # Batches whose gradients are averaged for one step.

@@ -11,8 +11,8 @@ interface Problem {
 
 /** The checks that look at more than one value. */
 export function* problemsBetweenKeys(document: ConfigDocument): Generator<Problem> {
-  const { schedule, devices, batchSize, microBatch, dumpGradients, nesterov, momentum, lars, amplification } =
-    document;
+  const { schedule, devices, batchSize, microBatch, syncBatchNorm, dumpGradients } = document;
+  const { nesterov, momentum, lars, amplification } = document;
   if (nesterov && momentum === 0) {
     yield {
       path: ['nesterov'],
@@ -63,6 +63,12 @@ export function* problemsBetweenKeys(document: ConfigDocument): Generator<Proble
     yield {
       path: ['microBatch'],
       message: `expected at most ${largest}, so that a batch of ${batchSize} has a pass for each of the ${workers} devices, got ${microBatch}; use fewer devices or a smaller microBatch`,
+    };
+  }
+  if (syncBatchNorm && microBatch !== undefined) {
+    yield {
+      path: ['syncBatchNorm'],
+      message: `expected false with microBatch, got true; one takes the statistics of batch norm over passes of ${microBatch} images, the other over the whole batch, so set microBatch: null or leave syncBatchNorm out`,
     };
   }
   if (dumpGradients && dumpGradients[0] > dumpGradients[1]) {

@@ -100,6 +100,8 @@ export interface Config {
   readonly batchSize: number;
   /** Images a pass; batch norm takes its statistics over a pass. */
   readonly microBatch?: number;
+  /** Whether batch norm takes its statistics over the shares of all workers. */
+  readonly syncBatchNorm: boolean;
   /** Batches whose gradients are averaged for one optimizer step. */
   readonly accumulate: number;
   readonly momentum: number;
@@ -339,6 +341,7 @@ export const documentSchema = fileMap({
   deterministic: flag().default(false),
   batchSize: wholeNumber(1).default(128),
   microBatch: wholeNumber(1).optional(),
+  syncBatchNorm: flag().default(false),
   accumulate: wholeNumber(1).default(1),
   momentum: z
     .number({ error: momentumError })

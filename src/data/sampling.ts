@@ -41,17 +41,14 @@ export interface PassOptions {
 }
 
 /**
- * The stretches [start, end) of the global batch that one worker computes, one pass each and none empty; a worker
- * may get none. Without `microBatch` it is one pass: the worker's share of the samples. With it the batch is cut
- * into passes of that size, the last may be short, and whole passes are dealt out: over all workers they are the
- * same passes for every worldSize. Shares are contiguous and differ by at most one.
+ * The stretches [start, end) of the global batch that one worker computes, one pass each. Without `microBatch` it is one
+ * pass for every worker: its share of the samples, which is empty where there are fewer samples than workers. With it the
+ * batch is cut into passes of that size, the last may be short, and whole passes are dealt out: over all workers they are
+ * the same passes for every worldSize, and a worker may get none. Shares are contiguous and differ by at most one.
  */
 export function passesOf(options: PassOptions): readonly (readonly [start: number, end: number])[] {
   const { batch, rank, worldSize, microBatch } = options;
-  if (microBatch === undefined) {
-    const [start, end] = shareOf(batch, rank, worldSize);
-    return end > start ? [[start, end]] : [];
-  }
+  if (microBatch === undefined) return [shareOf(batch, rank, worldSize)];
   const [first, end] = shareOf(Math.ceil(batch / microBatch), rank, worldSize);
   return Array.from({ length: end - first }, (_, i) => {
     const start = (first + i) * microBatch;

@@ -7,6 +7,7 @@ import type { Engine, PassResult, ResidentReplica, StepTotals } from '../engines
 import type { Candidate } from '../models/candidates.ts';
 import { firstNonFinite } from '../training/non-finite.ts';
 import { intersect, segmentsOf, shardOf, tensorsOf } from '../training/update.ts';
+import { synchronisesBatchNorm } from './all-gather.ts';
 import { recordGradient } from './record.ts';
 import type { SkippedStep, Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
@@ -37,6 +38,7 @@ export class ResidentStepper implements Stepper {
     this.#shard = shardOf(graph.parameterLength, rank, control.worldSize);
     this.#replica = engine.createResidentReplica({
       ...{ graph, normalisation: dataset.normalisation, labelSmoothing },
+      syncBatchNorm: synchronisesBatchNorm(config),
       capacity: largestShare(setup),
       ...(store.accumulators && { shard: this.#shard }),
       ...{ momentum, nesterov, weightDecay, clipNorm, lars },

@@ -18,6 +18,7 @@ import {
   type UpdateOptions,
   type Updater,
 } from '../training/update.ts';
+import { createAllGather } from './all-gather.ts';
 import { recordGradient } from './record.ts';
 import type { SkippedStep, Step, Stepper, StepperOrder } from './stepper.ts';
 import { type StepperSetup, updateSettings } from './stepper-setup.ts';
@@ -50,6 +51,7 @@ export class SharedStepper implements Stepper {
       gradient: store.gradients[rank],
       statistics: store.statistics[rank],
       labelSmoothing: config.labelSmoothing,
+      ...(store.gathered && { allGather: createAllGather(store.gathered, rank, control) }),
     });
   }
 

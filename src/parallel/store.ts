@@ -7,6 +7,7 @@ import type { Graph } from '../models/graph.ts';
 import { initialStatistics } from '../models/initialise.ts';
 import type { TensorNorms } from '../training/lars.ts';
 import { tensorsOf } from '../training/update.ts';
+import { gatherLength, synchronisesBatchNorm } from './all-gather.ts';
 
 /** Views of SharedArrayBuffers: posted to a worker, they stay the same memory. Vectors are laid out by the graph. */
 export interface ParameterStore {
@@ -20,6 +21,8 @@ export interface ParameterStore {
   readonly statistics: readonly Float32Array[];
   /** By rank, what its shard adds to the squared norms of the tensors: written and read around a barrier of their own. */
   readonly norms: readonly TensorNorms[];
+  /** What batch norms that are synchronised gather; see all-gather.ts. */
+  readonly gathered?: Float64Array;
   /** S and A, for runs that amplify; each worker writes its own shard. One pair for all analyses of a run. */
   readonly accumulators?: DirectionAccumulators;
 }
@@ -30,7 +33,8 @@ export const sharedFloat32 = (length: number): Float32Array =>
 const sharedFloat64 = (length: number): Float64Array => new Float64Array(new SharedArrayBuffer(8 * length));
 
 /** A store of zeros but for the running statistics; the workers draw the weights (`Trainer.create`). */
-export function createStore(graph: Graph, { devices, amplification }: Config): ParameterStore {
+export function createStore(graph: Graph, config: Config): ParameterStore {
+  const { devices, amplification } = config;
   const vector = () => sharedFloat32(graph.parameterLength);
   const statistics = devices.map(() => sharedFloat32(graph.statisticsLength));
   for (const values of statistics) values.set(initialStatistics(graph));
@@ -41,15 +45,20 @@ export function createStore(graph: Graph, { devices, amplification }: Config): P
     gradients: devices.map(vector),
     statistics,
     norms: devices.map(() => ({ weights: sharedFloat64(tensors), gradient: sharedFloat64(tensors) })),
+    ...(synchronisesBatchNorm(config) && { gathered: sharedFloat64(gatherLength(graph, devices.length)) }),
     ...(amplification !== 'none' && { accumulators: { S: vector(), A: vector() } }),
   };
 }
 
 /** Bytes of a run's store. */
-export function storeBytes(graph: Graph, { devices, amplification }: Config): number {
+export function storeBytes(graph: Graph, config: Config): number {
+  const { devices, amplification } = config;
   const vectors = 2 + devices.length + (amplification === 'none' ? 0 : 2);
   const norms = 16 * tensorsOf(graph).length;
-  return 4 * vectors * graph.parameterLength + devices.length * (4 * graph.statisticsLength + norms);
+  const gathered = synchronisesBatchNorm(config) ? 8 * gatherLength(graph, devices.length) : 0;
+  return (
+    4 * vectors * graph.parameterLength + devices.length * (4 * graph.statisticsLength + norms) + gathered
+  );
 }
 
 /** Replaces every worker's running statistics by their mean. Only while no worker is in a step. */

@@ -58,6 +58,7 @@ export const configs: fc.Arbitrary<Config> = fc
       microBatch: fc.constant(1),
       accumulate: count,
       momentum: fc.double({ min: Number.MIN_VALUE, max: 1, maxExcluded: true, noNaN: true }),
+      syncBatchNorm: fc.boolean(),
       nesterov: fc.boolean(),
       resetMomentum: fc.boolean(),
       clipNorm: fc.double({ min: Number.MIN_VALUE, max: 1e300, noNaN: true }),
@@ -139,6 +140,7 @@ export const configs: fc.Arbitrary<Config> = fc
         'collective',
         'deterministic',
         'batchSize',
+        'syncBatchNorm',
         'accumulate',
         'momentum',
         'nesterov',
@@ -158,7 +160,7 @@ export const configs: fc.Arbitrary<Config> = fc
       ],
     },
   )
-  // What only GPUs have, and engine torch.
+  // What does not go together; what only GPUs have, and engine torch.
   .map((config) => {
     const { devices, engine, backend } = config;
     const onGpu = devices[0] !== 'cpu' && (engine === 'torch' || (engine === 'auto' && backend === 'wasm'));
@@ -167,6 +169,7 @@ export const configs: fc.Arbitrary<Config> = fc
       ...config,
       ...(!onGpu && { precision: 'float32' }),
       ...(!onGpu && config.cudaGraph === 'on' && { cudaGraph: 'off' }),
+      ...(config.microBatch !== undefined && { syncBatchNorm: false }),
       ...((!onGpu || shared) && config.collective === 'nccl' && { collective: 'auto' }),
     } as Config;
   });

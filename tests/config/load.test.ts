@@ -44,6 +44,7 @@ describe('a config that is right', () => {
       collective: 'auto',
       deterministic: false,
       batchSize: 128,
+      syncBatchNorm: false,
       accumulate: 1,
       momentum: 0.9,
       nesterov: false,
@@ -137,6 +138,7 @@ skipLimit: 7
       deterministic: true,
       batchSize: 96,
       microBatch: 32,
+      syncBatchNorm: false,
       accumulate: 4,
       momentum: 0.5,
       nesterov: true,
@@ -447,6 +449,11 @@ describe('one line says what is wrong with', () => {
       'run.yaml: microBatch: expected at most 49, so that a batch of 100 has a pass for each of the 3 devices, got 50; use fewer devices or a smaller microBatch',
     ],
     [
+      'two rules for the statistics of batch norm',
+      'microBatch: 32\nsyncBatchNorm: true',
+      'run.yaml: syncBatchNorm: expected false with microBatch, got true; one takes the statistics of batch norm over passes of 32 images, the other over the whole batch, so set microBatch: null or leave syncBatchNorm out',
+    ],
+    [
       'an unknown measure',
       'amplification: { measure: g }',
       'run.yaml: amplification.measure: expected G or Gprime, got "g"; did you mean G?',
@@ -737,7 +744,7 @@ describe('one line says what is wrong with', () => {
     [
       'an override of a prototype',
       '__proto__.seed=3',
-      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, cudaGraph, collective, deterministic, batchSize, microBatch, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, init, checkpoint, resume, restarts, barrierTimeout, skipLimit, extends',
+      '--set: unknown key __proto__; the keys are name, model, dataset, dataDir, validation, engine, backend, devices, threads, precision, cudaGraph, collective, deterministic, batchSize, microBatch, syncBatchNorm, accumulate, momentum, nesterov, resetMomentum, weightDecay, clipNorm, lars, labelSmoothing, schedule, learningRate, amplification, seed, seeds, dumpGradients, init, checkpoint, resume, restarts, barrierTimeout, skipLimit, extends',
     ],
   ])('%s', (_, override, message) => {
     expect(complaint(MINIMAL, { set: [override] })).toBe(message);

@@ -57,6 +57,7 @@ test('the YAML of a config has one phase a line', () => {
       'collective: auto',
       'deterministic: false',
       'batchSize: 128',
+      'syncBatchNorm: false',
       'accumulate: 1',
       'momentum: 0.9',
       'nesterov: false',

@@ -118,14 +118,15 @@ const batches = fc
     perStep: fc.integer({ min: 17, max: 24 }),
     workers: fc.integer({ min: 1, max: 3 }),
     microBatch: fc.option(fc.integer({ min: 1, max: 8 }), { nil: undefined }),
+    syncBatchNorm: fc.boolean(),
   })
-  .map(({ validation, accumulate, perStep, workers, microBatch }) => {
+  .map(({ validation, accumulate, perStep, workers, microBatch, syncBatchNorm }) => {
     const batchSize = Math.floor(perStep / accumulate);
     // A pass for each worker.
     const most = workers > 1 ? Math.ceil(batchSize / (workers - 1)) - 1 : batchSize;
     return {
       ...{ validation, accumulate, batchSize, devices: Array<string>(workers).fill('cpu') },
-      ...(microBatch !== undefined && { microBatch: Math.min(microBatch, most) }),
+      ...(microBatch === undefined ? { syncBatchNorm } : { microBatch: Math.min(microBatch, most) }),
     };
   });
 

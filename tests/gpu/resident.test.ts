@@ -24,7 +24,14 @@ beforeAll(async () => {
 
 function replica(changes: Record<string, unknown> = {}): ResidentReplica {
   const made = engine.createResidentReplica!({
-    ...{ graph, normalisation, labelSmoothing: 0, capacity: 64, shard: [0, graph.parameterLength] },
+    ...{
+      graph,
+      normalisation,
+      labelSmoothing: 0,
+      syncBatchNorm: false,
+      capacity: 64,
+      shard: [0, graph.parameterLength],
+    },
     ...{ ...sgd, ...changes },
   });
   made.upload('weights', randomParameters(graph, SEED));

@@ -2,16 +2,9 @@
 // everything that touches a whole feature map by kernels.
 
 import * as tf from '@tensorflow/tfjs-core';
+import type { AllGather } from '../engine.ts';
+import { type BatchStatistics, gradientSumsOfAll, statisticsOfAll } from './batch-statistics.ts';
 import { channelAffine, channelMeans, type Map4D } from './kernels.ts';
-
-/** Of one pass, per channel; what the backward step needs of the forward step. */
-export interface BatchStatistics {
-  readonly mean: Float64Array;
-  /** Biased: the mean of squared deviations. */
-  readonly variance: Float64Array;
-  /** Samples times positions. */
-  readonly count: number;
-}
 
 /** Views of a layer's segments and of its running statistics, each [C]. */
 export interface BatchNormState {
@@ -31,25 +24,33 @@ function centre(x: Map4D, mean: Float64Array): { centred: Map4D; rest: Float64Ar
   return { centred, rest: mean.map((m, c) => m + subtracted[c]) };
 }
 
-/** Normalises with the statistics of the pass itself. The variance is that of centred values: two passes, stable. */
+/**
+ * Normalises with the statistics of the pass itself, or of the passes of all workers. The variance is that of centred
+ * values: two passes, stable.
+ */
 export function normalise(
   x: Map4D,
   { gamma, beta, epsilon }: BatchNormState,
+  allGather?: AllGather,
 ): { y: Map4D; statistics: BatchStatistics } {
-  const mean = channelMeans(x);
-  const { centred, rest } = centre(x, mean);
+  const ownMean = channelMeans(x);
+  const { centred, rest } = centre(x, ownMean);
   const squares = tf.square(centred);
-  const variance = channelMeans(squares).map((square, c) => Math.max(0, square - rest[c] ** 2));
+  const ownVariance = channelMeans(squares).map((square, c) => Math.max(0, square - rest[c] ** 2));
   squares.dispose();
+  const [samples, height, width] = x.shape;
+  const own = { mean: ownMean, variance: ownVariance, count: samples * height * width };
+  const statistics = allGather ? statisticsOfAll(allGather, own) : own;
+  const { mean, variance } = statistics;
   const scale = gamma.map((g, c) => g / Math.sqrt(variance[c] + epsilon));
+  // What is subtracted from the centred values: the rest of the own mean, and how far the mean of all is from it.
   const y = channelAffine(
     centred,
     scale,
-    beta.map((b, c) => b - scale[c] * rest[c]),
+    beta.map((b, c) => b - scale[c] * (rest[c] + mean[c] - ownMean[c])),
   );
   centred.dispose();
-  const [samples, height, width] = x.shape;
-  return { y, statistics: { mean, variance, count: samples * height * width } };
+  return { y, statistics };
 }
 
 /** Normalises with the running statistics. */
@@ -82,20 +83,28 @@ export interface BatchNormGradient {
 
 /**
  * With d = x - mean and r = 1 / sqrt(variance + epsilon): the gradient of beta is sum(dy), of gamma r * sum(dy * d),
- * and of x gamma * r * (dy - mean(dy) - d * r^2 * mean(dy * d)).
+ * and of x gamma * r * (dy - mean(dy) - d * r^2 * mean(dy * d)). Where the statistics are those of all workers' passes,
+ * so are the means, and the sums are of this worker's.
  */
 export function batchNormGradient(
   dy: Map4D,
   x: Map4D,
   { gamma, epsilon }: BatchNormState,
-  { mean, variance, count }: BatchStatistics,
+  { mean, variance }: BatchStatistics,
+  allGather?: AllGather,
 ): BatchNormGradient {
   const inverse = variance.map((v) => 1 / Math.sqrt(v + epsilon));
   const { centred, rest } = centre(x, mean);
   const products = tf.mul<Map4D>(dy, centred);
-  const meanGradient = channelMeans(dy);
-  const meanProduct = channelMeans(products).map((product, c) => product - rest[c] * meanGradient[c]);
+  const [samples, height, width] = dy.shape;
+  const count = samples * height * width;
+  const gradient = channelMeans(dy).map((value) => value * count);
+  const product = channelMeans(products).map((value, c) => value * count - rest[c] * gradient[c]);
   products.dispose();
+  const own = { gradient, product, count };
+  const all = allGather ? gradientSumsOfAll(allGather, own) : own;
+  const meanGradient = all.gradient.map((sum) => sum / all.count);
+  const meanProduct = all.product.map((sum) => sum / all.count);
   const scale = Float32Array.from(gamma, (g, c) => g * inverse[c]);
   const shift = scale.map((s, c) => -s * meanGradient[c]);
   const slope = scale.map((s, c) => -s * inverse[c] ** 2 * meanProduct[c]);
@@ -112,7 +121,7 @@ export function batchNormGradient(
   centred.dispose();
   return {
     dx,
-    gamma: meanProduct.map((product, c) => product * inverse[c] * count),
-    beta: meanGradient.map((value) => value * count),
+    gamma: product.map((sum, c) => sum * inverse[c]),
+    beta: gradient,
   };
 }

@@ -3,15 +3,15 @@
 
 import * as tf from '@tensorflow/tfjs-core';
 import { type Graph, type Node, type Parameter, parameterOf } from '../../models/graph.ts';
-import type { ReplicaOptions } from '../engine.ts';
+import type { AllGather, ReplicaOptions } from '../engine.ts';
 import {
   type BatchNormState,
-  type BatchStatistics,
   batchNormGradient,
   normalise,
   normaliseWithRunning,
   updateRunning,
 } from './batch-norm.ts';
+import { type BatchStatistics, gradientSumsOfAll, statisticsOfAll } from './batch-statistics.ts';
 import {
   alias,
   averagePool,
@@ -41,6 +41,8 @@ export interface Pass {
   readonly filters: ReadonlyMap<number, Map4D>;
   /** Filled by the forward steps of a training pass; absent in evaluation. */
   readonly batchStatistics?: Map<number, BatchStatistics>;
+  /** Where batch norms take their statistics over the passes of all workers. */
+  readonly allGather?: AllGather;
 }
 
 /**
@@ -113,10 +115,23 @@ function convolveWithBias(
 function normaliseNode(node: BatchNorm, x: Map4D, pass: Pass): Map4D {
   const state = batchNormState(node, pass.vectors);
   if (!pass.batchStatistics) return normaliseWithRunning(x, state);
-  const { y, statistics } = normalise(x, state);
+  const { y, statistics } = normalise(x, state, pass.allGather);
   updateRunning(state, statistics, node.momentum);
   pass.batchStatistics.set(node.index, statistics);
   return y;
+}
+
+/** A training pass without samples: its part in the batch norms, which those of the other workers wait for. */
+export function passNothing(graph: Graph, vectors: Vectors, allGather: AllGather): void {
+  const nodes = graph.nodes.filter((node) => node.op === 'batchNorm');
+  const zeros = (node: BatchNorm) => new Float64Array(parameterOf(node, 'weight').size);
+  for (const node of nodes) {
+    const statistics = statisticsOfAll(allGather, { mean: zeros(node), variance: zeros(node), count: 0 });
+    updateRunning(batchNormState(node, vectors), statistics, node.momentum);
+  }
+  for (const node of nodes.toReversed()) {
+    gradientSumsOfAll(allGather, { gradient: zeros(node), product: zeros(node), count: 0 });
+  }
 }
 
 function batchNormState(node: BatchNorm, { parameters, statistics }: Vectors): BatchNormState {
@@ -160,6 +175,7 @@ export function backward(step: BackwardStep, pass: Pass): readonly Map4D[] {
         step.inputs[0]!,
         batchNormState(node, pass.vectors),
         statistics,
+        pass.allGather,
       );
       accumulate(pass.vectors.gradient, parameterOf(node, 'weight'), gamma);
       accumulate(pass.vectors.gradient, parameterOf(node, 'bias'), beta);

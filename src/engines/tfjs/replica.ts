@@ -19,7 +19,7 @@ import { OperationTimer } from '../operation-timer.ts';
 import type { Backend } from './backend.ts';
 import type { Map4D, Shape4D } from './kernels.ts';
 import { softmaxCrossEntropy } from './loss.ts';
-import { backward, forward, type Pass, uploadFilters } from './operations.ts';
+import { backward, forward, type Pass, passNothing, uploadFilters } from './operations.ts';
 
 /** Tensors by node. */
 type Values = Map<number, Map4D>;
@@ -46,6 +46,7 @@ export class TfjsReplica implements Replica {
 
   gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
     this.#backend.activate();
+    const { graph, allGather } = this.#options;
     this.#options.gradient.fill(0);
     const total = { lossSum: 0, correct: 0 };
     tf.tidy(() => {
@@ -53,8 +54,11 @@ export class TfjsReplica implements Replica {
       const filters = uploadFilters(this.#options.graph, this.#options.parameters);
       timer.ends({ name: 'weights', op: 'weights' }, 'forward');
       for (const batch of passes) {
-        if (batch.indices.length === 0) continue;
-        const pass = { vectors: this.#options, filters, batchStatistics: new Map() };
+        if (batch.indices.length === 0) {
+          if (allGather) passNothing(graph, this.#options, allGather);
+          continue;
+        }
+        const pass = { vectors: this.#options, filters, batchStatistics: new Map(), allGather };
         const { values, labels } = this.#forward(batch, pass, this.#liveness.afterForward, timer);
         const loss = this.#loss(values, labels, {
           weight: 1 / batchSize,

@@ -1,7 +1,14 @@
 // The types of the native addon (native/*.cpp); loading it is load.ts's business.
 
 import type { AddonBuild, CudaDevice } from '#native-addon';
-import type { DeviceMemory, ResidentVector, RunUpdate, StepTotals, UpdateKernels } from '../engine.ts';
+import type {
+  AllGather,
+  DeviceMemory,
+  ResidentVector,
+  RunUpdate,
+  StepTotals,
+  UpdateKernels,
+} from '../engine.ts';
 import type { Plan } from './plan.ts';
 
 /** Vectors are all float32, or (in tests) all float64. */
@@ -16,6 +23,7 @@ interface CommonReplicaOptions {
   readonly labelSmoothing: number;
   /** Whether every step of `gradient` is timed. */
   readonly profiled: boolean;
+  readonly allGather?: AllGather;
 }
 
 /** On processors. */

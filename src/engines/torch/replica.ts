@@ -17,14 +17,14 @@ export class TorchReplica implements Replica {
   constructor(addon: NativeAddon, options: ReplicaOptions & { readonly device: 'cpu' }) {
     checkReplicaOptions(options);
     const { graph, normalisation, parameters, gradient, statistics, labelSmoothing = 0 } = options;
-    const { device, profile } = options;
+    const { device, profile, allGather } = options;
     this.#graph = graph;
     this.#plan = planOf(graph, { fuse: true });
     this.#profile = profile;
     this.#native = new addon.Replica({
       plan: this.#plan,
       ...{ device, ...normalisation },
-      ...{ parameters, gradient, statistics, labelSmoothing, profiled: profile !== undefined },
+      ...{ parameters, gradient, statistics, labelSmoothing, profiled: profile !== undefined, allGather },
     });
   }
 

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/scalar_tensor.h>
 
 #include <cmath>
 #include <functional>
@@ -10,6 +12,7 @@
 #include "cuda/kernels.h"
 #include "kernels/kernels.h"
 #include "operations.h"
+#include "shared_statistics.h"
 
 namespace {
 
@@ -38,12 +41,17 @@ class ChannelSums {
     for (size_t i = length; i < values_.size(); i++) values_[i % length] += values_[i];
   }
 
+  /** After `reduce`, the sums as tensors that live as long as this does. */
+  at::Tensor firsts() { return at::from_blob(first(0), {channels_}, at::kDouble); }
+  at::Tensor seconds() { return at::from_blob(second(0), {channels_}, at::kDouble); }
+
  private:
   int64_t channels_;
   std::vector<double> values_;
 };
 
 const float* floats(const at::Tensor& tensor) { return tensor.data_ptr<float>(); }
+const double* doubles(const at::Tensor& tensor) { return tensor.data_ptr<double>(); }
 
 struct Layer {
   int64_t channels;
@@ -79,6 +87,8 @@ struct Coefficients {
 
 int64_t rowsOf(const at::Tensor& map) { return map.numel() / map.size(1); }
 
+at::Tensor countOf(const at::Tensor& map) { return at::scalar_tensor(static_cast<double>(rowsOf(map)), at::kDouble); }
+
 at::Tensor apply(const Affine& affine, const at::Tensor& x, const at::Tensor& residual) {
   auto y = at::empty_like(x);
   forThreads(rowsOf(x), [&](int64_t, int64_t first, int64_t rows) {
@@ -87,6 +97,28 @@ at::Tensor apply(const Affine& affine, const at::Tensor& x, const at::Tensor& re
                                  y.data_ptr<float>() + start);
   });
   return y;
+}
+
+/** Of the pass. */
+Moments fusedMoments(const at::Tensor& x) {
+  if (x.numel() == 0) return momentsOf(x);
+  const auto channels = x.size(1);
+  const auto count = static_cast<double>(rowsOf(x));
+  // Sums of x - shift lose no digits to a mean far from 0.
+  const std::vector<float> shift(floats(x), floats(x) + channels);
+  ChannelSums sums(channels);
+  forThreads(rowsOf(x), [&](int64_t thread, int64_t first, int64_t size) {
+    kernels().batchNorm->moments(size, channels, floats(x) + first * channels, shift.data(), sums.first(thread),
+                                 sums.second(thread));
+  });
+  sums.reduce();
+  Moments moments{at::empty({channels}, at::kDouble), at::empty({channels}, at::kDouble), countOf(x)};
+  for (int64_t c = 0; c < channels; c++) {
+    const auto distance = sums.first(0)[c] / count;
+    moments.mean.data_ptr<double>()[c] = shift[c] + distance;
+    moments.deviations.data_ptr<double>()[c] = std::max(0.0, sums.second(0)[c] - sums.first(0)[c] * distance);
+  }
+  return moments;
 }
 
 }  // namespace
@@ -99,31 +131,24 @@ at::Tensor fusedNormalise(const Step& step, const at::Tensor& x, const at::Tenso
                           Saved& saved) {
   if (x.is_cuda()) return cuda::normalise(step, x, residual, vectors, saved);
   const Layer layer(step, vectors);
-  const auto rows = rowsOf(x);
-  const auto count = static_cast<double>(rows);
-  // Sums of x - shift lose no digits to a mean far from 0.
-  const std::vector<float> shift(floats(x), floats(x) + layer.channels);
-  ChannelSums sums(layer.channels);
-  forThreads(rows, [&](int64_t thread, int64_t first, int64_t size) {
-    kernels().batchNorm->moments(size, layer.channels, floats(x) + first * layer.channels, shift.data(),
-                                 sums.first(thread), sums.second(thread));
-  });
-  sums.reduce();
+  auto moments = fusedMoments(x);
+  if (vectors.allGather) moments = momentsOfAll(vectors.allGather, moments);
+  const auto count = moments.count.item<double>();
   saved.mean = at::empty({layer.channels}, at::kFloat);
   saved.inverseDeviation = at::empty({layer.channels}, at::kFloat);
   auto* mean = saved.mean.data_ptr<float>();
   auto* inverseDeviation = saved.inverseDeviation.data_ptr<float>();
   for (int64_t c = 0; c < layer.channels; c++) {
-    const auto distance = sums.first(0)[c] / count;
-    const auto variance = std::max(0.0, sums.second(0)[c] / count - distance * distance);
-    mean[c] = static_cast<float>(shift[c] + distance);
-    inverseDeviation[c] = static_cast<float>(1 / std::sqrt(variance + step.epsilon));
+    const auto exactMean = doubles(moments.mean)[c];
+    const auto deviations = doubles(moments.deviations)[c];
+    mean[c] = static_cast<float>(exactMean);
+    inverseDeviation[c] = static_cast<float>(1 / std::sqrt(deviations / count + step.epsilon));
     const auto mix = [&](float& running, double value) {
       running = static_cast<float>((1 - step.momentum) * running + step.momentum * value);
     };
-    mix(layer.runningMean[c], shift[c] + distance);
+    mix(layer.runningMean[c], exactMean);
     // The running variance is the unbiased one, as PyTorch's; of a single value there is none.
-    mix(layer.runningVariance[c], rows > 1 ? variance * count / (count - 1) : variance);
+    mix(layer.runningVariance[c], deviations / std::max(count - 1, 1.0));
   }
   return apply(Coefficients(layer, mean, inverseDeviation).affine(step.relu), x, residual);
 }
@@ -164,6 +189,9 @@ at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const a
   });
   sums.reduce();
 
+  auto all = GradientSums{sums.firsts(), sums.seconds(), countOf(x)};
+  if (vectors.allGather) all = gradientSumsOfAll(vectors.allGather, all);
+  const auto count = all.count.item<double>();
   // With g scaled by the factor: dx = gamma * r * (g - mean(g) - (x - m) * r^2 * mean(g * (x - m))), r = 1 / deviation.
   std::vector<float> a(channels), b(channels), c(channels);
   auto* dGamma = vectors.gradient.data_ptr<float>() + step.weight->offset;
@@ -172,8 +200,9 @@ at::Tensor fusedNormaliseBackward(const Step& step, const at::Tensor& x, const a
     const double r = inverseDeviation[k];
     const auto scale = factor * layer.gamma[k] * r;
     a[k] = static_cast<float>(scale);
-    b[k] = static_cast<float>(-scale * r * r * sums.second(0)[k] / static_cast<double>(rows));
-    c[k] = static_cast<float>(-scale * sums.first(0)[k] / static_cast<double>(rows));
+    b[k] = static_cast<float>(-scale * r * r * doubles(all.product)[k] / count);
+    c[k] = static_cast<float>(-scale * doubles(all.gradient)[k] / count);
+    // Of this worker's samples alone: gradients are added up later.
     dGamma[k] += static_cast<float>(factor * r * sums.second(0)[k]);
     dBeta[k] += static_cast<float>(factor * sums.first(0)[k]);
   }

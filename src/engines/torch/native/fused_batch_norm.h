@@ -10,7 +10,10 @@
 
 bool fusedBatchNormServes(const at::Tensor& x);
 
-/** relu(batchNorm(x) + residual), as far as the step has them; `residual` may be undefined. */
+/**
+ * relu(batchNorm(x) + residual), as far as the step has them; `residual` may be undefined. Where vectors.allGather is
+ * there, statistics are those of the maps of all workers, and x may be empty, here and in the backward pass.
+ */
 at::Tensor fusedNormalise(const Step& step, const at::Tensor& x, const at::Tensor& residual, const Vectors& vectors,
                           Saved& saved);
 at::Tensor fusedNormaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,

@@ -1,5 +1,6 @@
 #include "operations.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
@@ -7,6 +8,8 @@
 #include <ATen/ops/native_batch_norm.h>
 #include <ATen/ops/native_batch_norm_backward.h>
 #include <ATen/ops/sum.h>
+
+#include "shared_statistics.h"
 
 namespace {
 
@@ -32,6 +35,41 @@ void putGradient(const Vectors& vectors, const Parameter& parameter, const at::T
   } else {
     gradient.copy_(values);
   }
+}
+
+/** By channel, as an operand of maps. */
+at::Tensor perChannel(const at::Tensor& values) { return values.view({1, -1, 1, 1}); }
+
+at::Tensor normaliseTogether(const Step& step, const at::Tensor& x, const Vectors& vectors, Saved& saved) {
+  const auto moments = momentsOfAll(vectors.allGather, momentsOf(x));
+  const auto type = vectors.parameters.scalar_type();
+  saved.mean = moments.mean.to(type);
+  saved.inverseDeviation = (moments.deviations / moments.count + step.epsilon).rsqrt().to(type);
+  auto [mean, variance] = runningStatistics(step, vectors.statistics);
+  mean.lerp_(saved.mean, step.momentum);
+  variance.lerp_((moments.deviations / (moments.count - 1).clamp_min(1)).to(type), step.momentum);
+  const auto scale = saved.inverseDeviation * viewOf(vectors.parameters, *step.weight);
+  const auto y = (x.to(type) - perChannel(saved.mean)) * perChannel(scale) +
+                 perChannel(viewOf(vectors.parameters, *step.bias));
+  return y.to(x.scalar_type());
+}
+
+/** With g = dy, d = x - mean, r = 1 / deviation: dx = gamma * r * (g - mean(g) - d * r^2 * mean(g * d)), means of all. */
+at::Tensor normaliseTogetherBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy,
+                                     const Vectors& vectors, const Saved& saved) {
+  const auto type = vectors.parameters.scalar_type();
+  const auto d = x.to(type) - perChannel(saved.mean);
+  const auto g = dy.to(type);
+  const auto r = saved.inverseDeviation;
+  const auto sumOf = [](const at::Tensor& map) { return map.to(at::kDouble).sum(at::IntArrayRef{0, 2, 3}); };
+  const GradientSums own{sumOf(g), sumOf(g * d), momentsOf(x).count};
+  const auto all = gradientSumsOfAll(vectors.allGather, own);
+  putGradient(vectors, *step.weight, own.product * r);
+  putGradient(vectors, *step.bias, own.gradient);
+  const auto mean = (all.gradient / all.count).to(type);
+  const auto slope = (all.product / all.count).to(type) * r * r;
+  const auto scale = viewOf(vectors.parameters, *step.weight) * r;
+  return (perChannel(scale) * (g - perChannel(mean) - d * perChannel(slope))).to(x.scalar_type());
 }
 
 }  // namespace
@@ -73,6 +111,7 @@ at::Tensor linearBackward(const Step& step, const at::Tensor& x, const at::Tenso
 }
 
 at::Tensor normalise(const Step& step, const at::Tensor& x, const Vectors& vectors, Saved& saved) {
+  if (vectors.allGather) return normaliseTogether(step, x, vectors, saved);
   auto [mean, variance] = runningStatistics(step, vectors.statistics);
   // Of a single value there is no unbiased variance: the biased one, 0, takes its place.
   const auto single = x.numel() == x.size(1);
@@ -94,6 +133,7 @@ at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const Vec
 
 at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors,
                              const Saved& saved) {
+  if (vectors.allGather) return normaliseTogetherBackward(step, x, dy, vectors, saved);
   const auto [mean, variance] = runningStatistics(step, vectors.statistics);
   const auto [dx, dGamma, dBeta] =
       at::native_batch_norm_backward(dy, x, viewOf(vectors.parameters, *step.weight), mean, variance, saved.mean,

@@ -22,7 +22,7 @@ at::Tensor convolveBackward(const Step& step, const at::Tensor& x, const at::Ten
 at::Tensor linear(const Step& step, const at::Tensor& x, const at::Tensor& parameters);
 at::Tensor linearBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors);
 
-/** With the statistics of the pass, which it saves and mixes into the running ones. */
+/** With the statistics of the pass, or of those of all workers, which it saves and mixes into the running ones. */
 at::Tensor normalise(const Step& step, const at::Tensor& x, const Vectors& vectors, Saved& saved);
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const Vectors& vectors);
 at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Tensor& dy, const Vectors& vectors,

@@ -100,7 +100,10 @@ PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize
     PassResult total;
     int64_t first = 0;
     for (const auto& batch : passes) {
-      if (batch.size == 0) continue;
+      if (batch.size == 0) {
+        if (vectors_.allGather) passNothing();
+        continue;
+      }
       forward(batch, plan_.afterForward, true);
       Loss loss;
       timed(static_cast<int>(plan_.steps.size()) - 1, false, [&] {
@@ -176,11 +179,9 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
       return linear(step, x, vectors_.operands);
     case Op::batchNorm: {
       const auto residual = step.inputs.size() > 1 ? values_[step.inputs[1]] : at::Tensor();
-      if (fusesBatchNorm(x)) {
-        return training ? fusedNormalise(step, x, residual, vectors_, saved)
-                        : fusedNormaliseWithRunning(step, x, residual, vectors_);
-      }
-      return training ? normalise(step, x, vectors_, saved) : normaliseWithRunning(step, x, vectors_);
+      if (training) return normaliseStep(step, x, residual, saved);
+      return fusesBatchNorm(x) ? fusedNormaliseWithRunning(step, x, residual, vectors_)
+                               : normaliseWithRunning(step, x, vectors_);
     }
     case Op::relu:
       return at::relu(x);
@@ -217,6 +218,32 @@ void Replica::backward(at::Tensor logitGradient, const double* factors) {
       free(plan_.afterBackward[position]);
     });
   }
+}
+
+void Replica::passNothing() {
+  const auto nothing = [&](const Step& step) {
+    return at::empty({0, step.weight->size, 1, 1}, mapOptions(vectors_.operands));
+  };
+  for (size_t position = 0; position < plan_.steps.size(); position++) {
+    const auto& step = plan_.steps[position];
+    if (step.op == Op::batchNorm) normaliseStep(step, nothing(step), {}, saved_[position]);
+  }
+  for (auto position = plan_.steps.size(); position-- > 0;) {
+    const auto& step = plan_.steps[position];
+    if (step.op != Op::batchNorm) continue;
+    const auto x = nothing(step);
+    auto dy = x;
+    if (fusesBatchNorm(x)) {
+      fusedNormaliseBackward(step, x, step.inputs.size() > 1 ? x : at::Tensor(), dy, 1, vectors_, saved_[position]);
+    } else {
+      normaliseBackward(step, x, dy, vectors_, saved_[position]);
+    }
+    saved_[position] = {};
+  }
+}
+
+at::Tensor Replica::normaliseStep(const Step& step, const at::Tensor& x, const at::Tensor& residual, Saved& saved) {
+  return fusesBatchNorm(x) ? fusedNormalise(step, x, residual, vectors_, saved) : normalise(step, x, vectors_, saved);
 }
 
 void Replica::backwardStep(const Step& step, const Saved& saved, at::Tensor dy, double factor) {

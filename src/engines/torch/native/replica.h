@@ -84,6 +84,7 @@ class Replica {
 
   /**
    * Overwrites the gradient with the sum over the passes of (size / batchSize) * the gradient of the pass's mean loss.
+   * Where vectors.allGather is there, all workers have as many passes; they may be empty.
    * `factors`: null, or by layer what the gradient that arrives at its output is multiplied by. On a GPU the pointers of
    * the batches are on it, nothing is waited for, and the result is 0: `samples` has it.
    */
@@ -115,8 +116,12 @@ class Replica {
   /** Computes every value but the loss; `training`: with the statistics of the pass. */
   void forward(const Batch& batch, const Freed& freed, bool training);
   void backward(at::Tensor logitGradient, const double* factors);
+  /** Of a pass without samples: its part in the batch norms, which those of the other workers wait for. */
+  void passNothing();
 
   at::Tensor forwardStep(size_t position, bool training);
+  /** A batch norm in training, and what is fused with it. */
+  at::Tensor normaliseStep(const Step& step, const at::Tensor& x, const at::Tensor& residual, Saved& saved);
   void backwardStep(const Step& step, const Saved& saved, at::Tensor dy, double factor);
 
   /** Runs `body`, and times it where the replica is profiled. */

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/from_blob.h>
 
+#include "all_gather_argument.h"
 #include "allocator.h"
 #include "arguments.h"
 #include "batch_argument.h"
@@ -53,7 +54,8 @@ class ReplicaObject : public Napi::ObjectWrap<ReplicaObject> {
   explicit ReplicaObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ReplicaObject>(info) {
     const auto options = objectArgument(info[0], "options");
     checkDevice(options.Get("device"));
-    const auto vectors = vectorsArgument(options);
+    auto vectors = vectorsArgument(options);
+    vectors.allGather = allGatherArgument(options.Get("allGather"));
     const auto normalisation = normalisationArgument(options, "options");
     const auto smoothing = numberArgument(options.Get("labelSmoothing"), "labelSmoothing");
     withErrors(info.Env(), [&] {
