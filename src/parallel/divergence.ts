@@ -1,6 +1,6 @@
 // When a run has left the numbers that a float32 can hold, and ends.
 
-import type { EpochSums } from './trainer.ts';
+import type { StepTotals } from '../engines/engine.ts';
 
 /** Where a step was not finite. */
 export interface NonFinite {
@@ -11,7 +11,7 @@ export interface NonFinite {
   readonly where: string;
 }
 
-type Steps = Pick<EpochSums, 'iterations' | 'skipped' | 'nonFinite'>;
+type Steps = Pick<StepTotals, 'iterations' | 'skipped'> & { readonly nonFinite?: NonFinite };
 
 /** Training left the numbers that a float32 can hold: a fault of the settings, not of the machine. */
 export class DivergedError extends Error {

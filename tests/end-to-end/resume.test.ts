@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportRun } from '../../src/cli/export.ts';
 import type { Config } from '../../src/config/schema.ts';
@@ -36,9 +36,18 @@ const CHANGES = {
   amplification: { threshold: 0.5, reselect: 2 },
 };
 
+const UNPAUSED = { checkpoint: { everyMinutes: 'never', keep: 100 } };
+
 const folder = mkdtempSync(join(tmpdir(), 'gradamp-resume-'));
 const dataDir = join(folder, 'data');
-beforeAll(() => synthesize({ dataset: 'cifar10', directory: dataDir, seed: 3, train: 80, test: 30 }));
+/** The run without a pause, and with one behind every few steps; all their checkpoints stay. */
+let whole: Awaited<ReturnType<typeof run>>;
+let paused: typeof whole;
+beforeAll(async () => {
+  await synthesize({ dataset: 'cifar10', directory: dataDir, seed: 3, train: 80, test: 10 });
+  whole = await run('whole', UNPAUSED);
+  paused = await run('paused', { checkpoint: { everyMinutes: 1e-6, keep: 100 } });
+});
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Keeps what it is told. */
@@ -84,6 +93,16 @@ async function outcome(name: string) {
 
 type Outcome = Awaited<ReturnType<typeof outcome>>;
 
+/** A folder of a run that has come no further than this checkpoint, the last one, and perhaps another before it. */
+function stoppedAt(name: string, last: string, ...before: readonly string[]): void {
+  mkdirSync(join(folder, name));
+  copyFileSync(last, join(folder, name, 'checkpoint.msgpack'));
+  for (const file of before) copyFileSync(file, join(folder, name, basename(file)));
+}
+
+/** The checkpoint of the whole run behind one of its epochs. */
+const behind = (epoch: number) => join(folder, 'whole', `checkpoint-000${epoch}-000000.msgpack`);
+
 function expectSame(actual: Outcome, expected: Outcome): void {
   expect(actual.files).toEqual(expected.files);
   expect(actual.vectors).toEqual(expected.vectors);
@@ -91,13 +110,7 @@ function expectSame(actual: Outcome, expected: Outcome): void {
 }
 
 describe('a run', () => {
-  let whole: Awaited<ReturnType<typeof run>>;
-  beforeAll(async () => {
-    whole = await run('whole', { checkpoint: { everyMinutes: 'never' } });
-  });
-
-  it('is not changed by a bit where it pauses for checkpoints in every few steps', async () => {
-    const paused = await run('paused', { checkpoint: { everyMinutes: 1e-6, keep: 100 } });
+  it('is not changed by a bit where it pauses for checkpoints in every few steps', () => {
     expectSame(paused, whole);
     const written = paused.log.filter(({ event }) => event === 'checkpoint');
     expect(written.filter(({ step }) => step !== 0).length).toBeGreaterThan(6);
@@ -115,8 +128,7 @@ describe('a run', () => {
     );
     expect(kept.length).toBeGreaterThan(0);
     const name = `interrupted-${epoch}`;
-    mkdirSync(join(folder, name));
-    copyFileSync(join(folder, 'paused', kept[0]), join(folder, name, 'checkpoint.msgpack'));
+    stoppedAt(name, join(folder, 'paused', kept[0]));
     const { progress, vectors } = await outcome(name);
     expect(progress.step).toBeGreaterThan(0);
     expect(progress.history).toHaveLength(epoch - 1);
@@ -126,8 +138,8 @@ describe('a run', () => {
   });
 
   it('goes on with another number of workers and says so; the gradients agree to rounding', async () => {
-    await run('fewer', {}, { until: 2 });
-    const resumed = await run('fewer', { devices: ['cpu'] }, { from: 'folder' });
+    stoppedAt('fewer', behind(2));
+    const resumed = await run('fewer', { ...UNPAUSED, devices: ['cpu'] }, { from: 'folder' });
     expect(resumed.messages).toContain('changed: devices ["cpu"] in place of ["cpu","cpu"]');
     expect(resumed.log.find(({ event }) => event === 'resume')).toMatchObject({
       ...{ epoch: 2, step: 0, file: 'checkpoint.msgpack', workers: 1, refused: [] },
@@ -139,7 +151,7 @@ describe('a run', () => {
   });
 
   it('falls back to the checkpoint before the last one where that is torn, and says why', async () => {
-    await run('torn', {}, { until: 3 });
+    stoppedAt('torn', behind(3), behind(2));
     const file = join(folder, 'torn', 'checkpoint.msgpack');
     writeFileSync(file, readFileSync(file).subarray(0, 5000));
     const resumed = await run('torn', {}, { from: 'folder' });
@@ -151,8 +163,9 @@ describe('a run', () => {
   });
 
   it('starts anew where its folder holds no checkpoint yet', async () => {
-    await run('none', {}, { until: 1 });
-    for (const file of ['checkpoint.msgpack', 'best.msgpack']) rmSync(join(folder, 'none', file));
+    cpSync(join(folder, 'whole'), join(folder, 'none'), { recursive: true });
+    const files = readdirSync(join(folder, 'none')).filter((name) => name.endsWith('.msgpack'));
+    for (const file of files) rmSync(join(folder, 'none', file));
     expectSame(await run('none', {}, { from: 'folder' }), whole);
   });
 
@@ -212,13 +225,13 @@ describe('a fork', () => {
   });
 
   it('is refused where layers were not just chosen, or more than the choice differs', async () => {
-    const config = configOf({ amplification: { threshold: 0.5 } });
-    const { state } = await run('early', { amplification: { threshold: 0.5 } }, { until: 1 });
+    const config = configOf();
+    const state = await readCheckpoint(behind(1));
     expect(() => fork({ config, state }, config)).toThrow(
       /expected a run that has just chosen layers, got one at epoch 1/,
     );
-    const trunk = await readCheckpoint(join(folder, 'trunk', 'checkpoint.msgpack'));
-    const other = configOf({ amplification: { threshold: 0.5, pooling: 'weight' } });
+    const trunk = await readCheckpoint(behind(2));
+    const other = configOf({ amplification: { ...CHANGES.amplification, pooling: 'weight' } });
     expect(() => fork({ config, state: trunk }, other)).toThrow(
       'expected configs that differ in the choice of layers, got another amplification.pooling',
     );
@@ -227,17 +240,16 @@ describe('a fork', () => {
 
 describe('init', () => {
   it('starts from the weights and statistics of a safetensors file, with the momentum at 0', async () => {
-    await run('donor', { amplification: 'none' }, { until: 1 });
     const file = join(folder, 'donor.safetensors');
-    await exportRun(join(folder, 'donor'), { out: file });
+    await exportRun(join(folder, 'whole'), { out: file });
     const controller = new AbortController();
     controller.abort();
     const { reporter } = watcher();
     const directory = join(folder, 'started');
     await train(configOf({ init: file }), { directory, reporter, signal: controller.signal });
-    const [donor, started] = await Promise.all(['donor', 'started'].map(outcome));
-    expect(started.vectors.weights).toEqual(donor.vectors.weights);
-    expect(started.vectors.statistics).toEqual(donor.vectors.statistics);
+    const started = await outcome('started');
+    expect(started.vectors.weights).toEqual(whole.vectors.weights);
+    expect(started.vectors.statistics).toEqual(whole.vectors.statistics);
     expect(started.vectors.velocity.every((v) => v === 0)).toBe(true);
     const again = join(folder, 'again.safetensors');
     await exportRun(directory, { out: again });

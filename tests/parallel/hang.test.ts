@@ -31,24 +31,33 @@ interface Trouble {
   readonly pipe?: string;
 }
 
-function startGroup(hang: Trouble | undefined, worldSize: number, changes = {}): WorkerGroup {
-  const config = testConfig({ devices: devices(worldSize), barrierTimeout: TIMEOUT, ...changes });
-  const setups = groupSetups(config, dataset).setups.map((setup) => ({ ...setup, hang }));
-  return new WorkerGroup(setups, HANGING_WORKER);
+/** The last of a queue in which groups start one by one: several at once would not load within the timeout. */
+let starts: Promise<unknown> = Promise.resolve();
+
+/** A group when its turn has come, and how its start ends. */
+function startGroup(hang: Trouble | undefined, worldSize: number, changes = {}) {
+  const turn = starts.then(() => {
+    const config = testConfig({ devices: devices(worldSize), barrierTimeout: TIMEOUT, ...changes });
+    const setups = groupSetups(config, dataset).setups.map((setup) => ({ ...setup, hang }));
+    const workers = new WorkerGroup(setups, HANGING_WORKER);
+    const begun = performance.now();
+    return { workers, begun, started: workers.all((worker) => worker.start()) };
+  });
+  starts = turn.then(({ started }) => started).catch(() => {});
+  return turn;
 }
 
-/** The error of a run of one epoch and its evaluation, and how long it took from the start of the training. */
-async function fail(workers: WorkerGroup) {
-  const started = performance.now();
+/** The error of a run of one epoch and its evaluation, and how long it took from the start of the workers. */
+async function fail({ workers, begun, started }: Awaited<ReturnType<typeof startGroup>>) {
   const error = await (async () => {
-    await workers.all((worker) => worker.start());
+    await started;
     await workers.all((worker) => worker.train(order));
     await workers.all((worker) => worker.evaluate('test'));
   })().catch((error: unknown) => error);
-  return { error, seconds: (performance.now() - started) / 1000 };
+  return { error, seconds: (performance.now() - begun) / 1000 };
 }
 
-describe('a hang is told with rank, place, step and epoch, and ends the run:', () => {
+describe.concurrent('a hang is told with rank, place, step and epoch, and ends the run:', () => {
   it.each<[string, number, Trouble, string]>([
     [
       'one worker sleeps in its gradient',
@@ -87,8 +96,9 @@ describe('a hang is told with rank, place, step and epoch, and ends the run:', (
       `worker 1 (cpu) hangs: expected it to have loaded its engine within 2 s, got no sign of life; ${advice}`,
     ],
   ])('%s', async (_, worldSize, hang, message) => {
-    const workers = startGroup(hang, worldSize);
-    const { error, seconds } = await fail(workers);
+    const group = await startGroup(hang, worldSize);
+    const { error, seconds } = await fail(group);
+    const { workers } = group;
     await workers.close();
     expect(error).toBeInstanceOf(HungError);
     expect(error).toBeInstanceOf(WorkerError);
@@ -100,9 +110,9 @@ describe('a hang is told with rank, place, step and epoch, and ends the run:', (
   });
 });
 
-it('nothing is told of workers that move, however long the whole takes', async () => {
-  const workers = startGroup(undefined, 2);
-  await workers.all((worker) => worker.start());
+it.concurrent('nothing is told of workers that move, however long the whole takes', async () => {
+  const { workers, started } = await startGroup(undefined, 2);
+  await started;
   const epochs = workers.all(async (worker) => {
     // The same number of epochs for all, with pauses of a quarter of the timeout, and more than two timeouts of them.
     for (let epoch = 0; epoch < 10; epoch++) {
@@ -115,28 +125,14 @@ it('nothing is told of workers that move, however long the whole takes', async (
   expect(workers.stuck).toBe(false);
 });
 
-it('a worker that runs out of memory is named with its step, and the others are freed', async () => {
-  // Of the isolates that are made from here on.
-  setFlagsFromString('--max-old-space-size=48');
-  const workers = startGroup({ at: 'gradient', call: 2, how: 'exhaust', rank: 1 }, 2, { barrierTimeout: 60 });
-  await workers.all((worker) => worker.start());
-  setFlagsFromString('--max-old-space-size=0');
-  const { error, seconds } = await fail(workers);
-  await workers.close();
-  expect(error).toMatchObject({
-    ...{ name: 'WorkerError', rank: 1 },
-    message:
-      'worker 1 (cpu) failed in step 2 of epoch 3: Worker terminated due to reaching memory limit: JS heap out of memory',
-  });
-  expect(seconds).toBeLessThan(30);
-  expect(workers.stuck).toBe(false);
-});
-
-it('close comes to an end though a thread is in a native call, and tells that it is stuck there', async () => {
+it.concurrent('close comes to an end though a thread is in a native call, and tells that it is stuck there', async ({
+  expect,
+}) => {
   const pipe = join(folder, 'pipe');
   execFileSync('mkfifo', [pipe]);
-  const workers = startGroup({ at: 'gradient', call: 2, how: 'read', rank: 1, pipe }, 2);
-  const { error } = await fail(workers);
+  const group = await startGroup({ at: 'gradient', call: 2, how: 'read', rank: 1, pipe }, 2);
+  const { error } = await fail(group);
+  const { workers } = group;
   expect(error).toMatchObject({ name: 'HungError', rank: 1 });
   const started = performance.now();
   await workers.close();
@@ -145,6 +141,26 @@ it('close comes to an end though a thread is in a native call, and tells that it
   // Lets it go.
   writeFileSync(pipe, '');
   await expect.poll(() => workers.stuck, { timeout: 10_000 }).toBe(false);
+});
+
+// By itself: its flag is the process's.
+it('a worker that runs out of memory is named with its step, and the others are freed', async () => {
+  // Of the isolates that are made from here on.
+  setFlagsFromString('--max-old-space-size=48');
+  const hang = { at: 'gradient', call: 2, how: 'exhaust', rank: 1 } as const;
+  const group = await startGroup(hang, 2, { barrierTimeout: 60 });
+  const { workers } = group;
+  await group.started;
+  setFlagsFromString('--max-old-space-size=0');
+  const { error, seconds } = await fail(group);
+  await workers.close();
+  expect(error).toMatchObject({
+    ...{ name: 'WorkerError', rank: 1 },
+    message:
+      'worker 1 (cpu) failed in step 2 of epoch 3: Worker terminated due to reaching memory limit: JS heap out of memory',
+  });
+  expect(seconds).toBeLessThan(30);
+  expect(workers.stuck).toBe(false);
 });
 
 describe('of several that do not move', () => {

@@ -165,6 +165,7 @@ at::Tensor fusedNormaliseWithRunning(const Step& step, const at::Tensor& x, cons
 }
 
 at::Tensor fusedNormaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved) {
+  if (x.is_cuda()) return cuda::normaliseAgain(step, x, vectors, saved);
   const Layer layer(step, vectors);
   return apply(Coefficients(layer, floats(saved.mean), floats(saved.inverseDeviation)).affine(step.relu), x, {});
 }

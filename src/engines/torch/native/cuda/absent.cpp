@@ -25,6 +25,8 @@ at::Tensor normalise(const Step&, const at::Tensor&, const at::Tensor&, const Ve
 
 at::Tensor normaliseWithRunning(const Step&, const at::Tensor&, const at::Tensor&, const Vectors&) { absent(); }
 
+at::Tensor normaliseAgain(const Step&, const at::Tensor&, const Vectors&, const Saved&) { absent(); }
+
 at::Tensor normaliseBackward(const Step&, const at::Tensor&, const at::Tensor&, at::Tensor&, double, const Vectors&,
                              const Saved&) {
   absent();

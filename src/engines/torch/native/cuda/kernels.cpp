@@ -1,6 +1,5 @@
 #include "kernels.h"
 
-#include <ATen/cuda/CUDAContext.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
@@ -35,9 +34,7 @@ Grid gridOf(int64_t blocks) {
 }
 
 /** Blocks that are at once on the device. */
-int64_t residentBlocks(int perMultiprocessor) {
-  return int64_t{at::cuda::getCurrentDeviceProperties()->multiProcessorCount} * perMultiprocessor;
-}
+int64_t residentBlocks(int perMultiprocessor) { return int64_t{multiprocessorCount()} * perMultiprocessor; }
 
 int64_t rowsOf(const at::Tensor& map) { return map.numel() / map.size(1); }
 
@@ -122,12 +119,67 @@ Norm normOf(const Step& step, const Vectors& vectors, const float* mean, const f
   };
 }
 
+Norm normOf(const Step& step, const Vectors& vectors, const Saved& saved) {
+  return normOf(step, vectors, floats(saved.mean), floats(saved.inverseDeviation));
+}
+
 float* runningMean(const Step& step, const Vectors& vectors) {
   return floats(vectors.statistics) + step.statisticsOffset;
 }
 
 float* runningVariance(const Step& step, const Vectors& vectors) {
   return runningMean(step, vectors) + step.weight->size;
+}
+
+Statistics statisticsOf(const Step& step, const Vectors& vectors, const Saved& saved) {
+  return {
+      .epsilon = step.epsilon,
+      .momentum = step.momentum,
+      .runningMean = runningMean(step, vectors),
+      .runningVariance = runningVariance(step, vectors),
+      .mean = floats(saved.mean),
+      .inverseDeviation = floats(saved.inverseDeviation),
+  };
+}
+
+/** What all workers are to know of this one's pass, where batch norms take their statistics over all: 0 of an empty map. */
+at::Tensor ownSums(const at::Tensor& x, const Vectors& vectors) {
+  if (!vectors.allGather) return {};
+  const auto options = vectors.parameters.options().dtype(at::kDouble);
+  const auto length = 2 * x.size(1) + 1;
+  return x.numel() == 0 ? at::zeros({length}, options) : at::empty({length}, options);
+}
+
+double* doubles(const at::Tensor& tensor) { return tensor.defined() ? tensor.data_ptr<double>() : nullptr; }
+
+/** A channel a thread. */
+template <typename Argument>
+void launchChannels(const char* kernel, const Argument& argument) {
+  launch(kernel, gridOf(ceilDivide(argument.channels, THREADS)), THREADS, argument);
+}
+
+/** The statistics of the maps of all workers, from what each knows of its own. */
+void keepAllMoments(const Step& step, const Vectors& vectors, const at::Tensor& all, const Saved& saved) {
+  const AllMomentsArguments arguments = {
+      .all = doubles(all),
+      .workers = static_cast<int32_t>(all.size(0)),
+      .channels = static_cast<int32_t>(saved.mean.size(0)),
+      .statistics = statisticsOf(step, vectors, saved),
+  };
+  launchChannels("allMoments", arguments);
+}
+
+/** The coefficients of dx, likewise. */
+void writeCoefficients(const Norm& norm, double factor, const at::Tensor& all, const at::Tensor& coefficients) {
+  const AllGradientSumsArguments arguments = {
+      .all = doubles(all),
+      .workers = static_cast<int32_t>(all.size(0)),
+      .channels = static_cast<int32_t>(coefficients.size(1)),
+      .norm = norm,
+      .factor = factor,
+      .coefficients = floats(coefficients),
+  };
+  launchChannels("allGradientSums", arguments);
 }
 
 /** Its numbers in the order that the kernels read. */
@@ -204,25 +256,27 @@ at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& re
   const auto options = vectors.parameters.options();
   saved.mean = at::empty({x.size(1)}, options);
   saved.inverseDeviation = at::empty({x.size(1)}, options);
-  const auto norm = normOf(step, vectors, floats(saved.mean), floats(saved.inverseDeviation));
-  if (x.numel() == 0) return at::empty_like(x);
-  const Tiling tiling({x});
-  const auto grid = tiling.grid(SUM_THREADS, MOMENTS_BLOCKS, MOST_ROWS);
-  const Workspace workspace(tiling, grid, vectors);
-  const MomentsArguments arguments = {
-      .map = tiling.map,
-      .x = x.data_ptr(),
-      .partial = workspace.partial.data_ptr<double>(),
-      .counters = workspace.counters.data_ptr<int32_t>(),
-      .epsilon = step.epsilon,
-      .momentum = step.momentum,
-      .runningMean = runningMean(step, vectors),
-      .runningVariance = runningVariance(step, vectors),
-      .mean = floats(saved.mean),
-      .inverseDeviation = floats(saved.inverseDeviation),
-  };
-  tiling.launchSums("moments", grid, arguments);
-  return apply(norm, x, residual);
+  const auto own = ownSums(x, vectors);
+  if (x.numel() > 0) {
+    const Tiling tiling({x});
+    const auto grid = tiling.grid(SUM_THREADS, MOMENTS_BLOCKS, MOST_ROWS);
+    const Workspace workspace(tiling, grid, vectors);
+    const MomentsArguments arguments = {
+        .map = tiling.map,
+        .x = x.data_ptr(),
+        .partial = workspace.partial.data_ptr<double>(),
+        .counters = workspace.counters.data_ptr<int32_t>(),
+        .statistics = statisticsOf(step, vectors, saved),
+        .own = doubles(own),
+    };
+    tiling.launchSums("moments", grid, arguments);
+  }
+  if (own.defined()) keepAllMoments(step, vectors, vectors.allGather(own), saved);
+  return apply(normOf(step, vectors, saved), x, residual);
+}
+
+at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved) {
+  return apply(normOf(step, vectors, saved), x, {});
 }
 
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
@@ -237,7 +291,7 @@ at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at:
       .mean = floats(statistics),
       .inverseDeviation = floats(statistics) + channels,
   };
-  launch("runningStatistics", gridOf(ceilDivide(channels, THREADS)), THREADS, arguments);
+  launchChannels("runningStatistics", arguments);
   return apply(normOf(step, vectors, arguments.mean, arguments.inverseDeviation), x, residual);
 }
 
@@ -245,17 +299,21 @@ at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Te
                              const Vectors& vectors, const Saved& saved) {
   const auto residual = step.inputs.size() > 1;
   const auto writesPassed = residual && step.relu;
+  const auto own = ownSums(x, vectors);
+  if (x.numel() == 0) {
+    if (own.defined()) vectors.allGather(own);
+    return at::empty_like(x);
+  }
   TORCH_CHECK(!writesPassed || y.defined(), step.name, ": expected the output of a step with a residual");
   dy = channelsLast(dy);
   TORCH_CHECK(dy.scalar_type() == x.scalar_type(), step.name, ": expected a gradient of type ", x.scalar_type(),
               ", got ", dy.scalar_type());
-  if (x.numel() == 0) return at::empty_like(x);
 
   // Others may still read dy, unless this is its last reader.
   const auto sole = isSole(dy);
   const auto passed = !writesPassed || sole ? dy : at::empty_like(dy);
   const auto output = writesPassed ? channelsLast(y) : at::Tensor();
-  const auto norm = normOf(step, vectors, floats(saved.mean), floats(saved.inverseDeviation));
+  const auto norm = normOf(step, vectors, saved);
   const Tiling tiling({x, output, dy, passed}, {norm.gamma, norm.beta});
   const auto grid = tiling.grid(SUM_THREADS, GRADIENT_SUMS_BLOCKS, MOST_ROWS);
   const Workspace workspace(tiling, grid, vectors);
@@ -274,8 +332,10 @@ at::Tensor normaliseBackward(const Step& step, const at::Tensor& x, const at::Te
       .betaGradient = floats(vectors.gradient) + step.bias->offset,
       .accumulates = vectors.accumulates,
       .coefficients = floats(coefficients),
+      .own = doubles(own),
   };
   tiling.launchSums(gradientSumsKernel(step.relu, residual), grid, sums);
+  if (own.defined()) writeCoefficients(norm, factor, vectors.allGather(own), coefficients);
 
   auto dx = !residual && sole ? dy : at::empty_like(x);
   const InputGradientArguments input = {

@@ -26,7 +26,10 @@ namespace cuda {
 at::Tensor assemble(const Batch& batch, const at::Tensor& table, at::ScalarType type);
 
 // Batch norm, addition and ReLU, as fused_batch_norm.h has them for CPUs, for maps of float32 or bfloat16 in
-// channels_last order; parameters, statistics and gradients of parameters are float32.
+// channels_last order; parameters, statistics and gradients of parameters are float32. Where vectors.allGather is set, the
+// statistics of a training pass, and the means in dx, are over the maps of all workers, each of which gives its own sums
+// once a call, for an empty map too; what goes to the gradient of gamma and beta is of the own map alone, and nothing of
+// an empty one.
 
 bool batchNormServes(const at::Tensor& x);
 
@@ -35,6 +38,8 @@ at::Tensor normalise(const Step& step, const at::Tensor& x, const at::Tensor& re
                      Saved& saved);
 at::Tensor normaliseWithRunning(const Step& step, const at::Tensor& x, const at::Tensor& residual,
                                 const Vectors& vectors);
+/** The output of a training pass without a residual once more, from what it saved. */
+at::Tensor normaliseAgain(const Step& step, const at::Tensor& x, const Vectors& vectors, const Saved& saved);
 /**
  * dx; writes (or, where vectors.accumulates, adds to) the gradient of gamma and beta. Where a residual was added, `y`
  * is the step's output, and dy is overwritten by what passes through the ReLU: the gradient of the residual. Without

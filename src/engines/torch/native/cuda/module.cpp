@@ -222,6 +222,8 @@ void loadKernels() {
   loaded(shared);
 }
 
+int multiprocessorCount() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }
+
 void launchKernel(const char* kernel, Grid grid, unsigned threads, const void* argument) {
   const auto function = functionOf(kernel);
   bindThread();

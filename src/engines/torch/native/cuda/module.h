@@ -1,4 +1,5 @@
-// Our CUDA kernels as functions by name: compiled from their sources by NVRTC, once a process and kind of GPU.
+// Our CUDA kernels as functions by name: compiled from their sources by NVRTC, once a process and kind of GPU. All that
+// kernels.cpp asks of a device is asked here, so that emulation/launch.cpp can stand in for one.
 
 #pragma once
 
@@ -6,6 +7,9 @@ namespace cuda {
 
 /** Compiles the kernels for the current device, and loads them onto it; seconds the first time, nothing after. */
 void loadKernels();
+
+/** Of the current device. */
+int multiprocessorCount();
 
 struct Grid {
   /** Neither may be 0. */

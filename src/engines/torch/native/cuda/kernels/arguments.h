@@ -27,6 +27,16 @@ struct Map {
   int32_t lanes;
 };
 
+/** What becomes of the moments of a pass. */
+struct Statistics {
+  double epsilon;
+  double momentum;
+  float* runningMean;
+  float* runningVariance;
+  float* mean;
+  float* inverseDeviation;
+};
+
 struct MomentsArguments {
   Map map;
   const void* x;
@@ -34,12 +44,20 @@ struct MomentsArguments {
   double* partial;
   /** One for each tile; 0 before and after. */
   int32_t* counters;
-  double epsilon;
-  double momentum;
-  float* runningMean;
-  float* runningVariance;
-  float* mean;
-  float* inverseDeviation;
+  Statistics statistics;
+  /**
+   * Null where the statistics are of this map alone; else [2 * channels + 1], what all workers are to know of it: means,
+   * sums of squared deviations from them, and rows.
+   */
+  double* own;
+};
+
+struct AllMomentsArguments {
+  /** [workers, 2 * channels + 1]. */
+  const double* all;
+  int32_t workers;
+  int32_t channels;
+  Statistics statistics;
 };
 
 struct RunningArguments {
@@ -85,6 +103,18 @@ struct GradientSumsArguments {
   float* betaGradient;
   bool accumulates;
   /** [3, channels]: a, b, c of dx = a * g + b * (x - mean) + c. */
+  float* coefficients;
+  /** As in MomentsArguments: sums of g, sums of g * (x - mean), and rows; the coefficients are then left alone. */
+  double* own;
+};
+
+struct AllGradientSumsArguments {
+  /** [workers, 2 * channels + 1]. */
+  const double* all;
+  int32_t workers;
+  int32_t channels;
+  Norm norm;
+  double factor;
   float* coefficients;
 };
 

@@ -177,6 +177,22 @@ __device__ inline void mix(float& running, double momentum, double value) {
   running = static_cast<float>((1 - momentum) * running + momentum * value);
 }
 
+/** Saves what the pass goes on with, and mixes the running statistics. */
+__device__ inline void keep(const Statistics& statistics, int c, double mean, double variance, double count) {
+  statistics.mean[c] = static_cast<float>(mean);
+  statistics.inverseDeviation[c] = static_cast<float>(1 / sqrt(variance + statistics.epsilon));
+  mix(statistics.runningMean[c], statistics.momentum, mean);
+  // The running variance is the unbiased one, as PyTorch's; of a single value there is none.
+  mix(statistics.runningVariance[c], statistics.momentum, count > 1 ? variance * count / (count - 1) : variance);
+}
+
+/** What all workers are to know of this one's map. */
+__device__ inline void writeOwn(double* own, const Map& map, int c, double first, double second) {
+  own[c] = first;
+  own[map.channels + c] = second;
+  if (c == 0) own[2 * static_cast<int64_t>(map.channels)] = static_cast<double>(map.rows);
+}
+
 /** Sums of x - shift lose no digits to a mean far from 0; the shift is the channel's number in the first row. */
 template <typename T, int V>
 __device__ inline void moments(const MomentsArguments& arguments) {
@@ -210,12 +226,37 @@ __device__ inline void moments(const MomentsArguments& arguments) {
     const double distance = total / count;
     const double variance = fmax(0.0, squares / count - distance * distance);
     const double mean = shift[0] + distance;
-    arguments.mean[c] = static_cast<float>(mean);
-    arguments.inverseDeviation[c] = static_cast<float>(1 / sqrt(variance + arguments.epsilon));
-    mix(arguments.runningMean[c], arguments.momentum, mean);
-    // The running variance is the unbiased one, as PyTorch's; of a single value there is none.
-    mix(arguments.runningVariance[c], arguments.momentum, map.rows > 1 ? variance * count / (count - 1) : variance);
+    if (arguments.own) {
+      writeOwn(arguments.own, map, c, mean, variance * count);
+    } else {
+      keep(arguments.statistics, c, mean, variance, count);
+    }
   });
+}
+
+/** Of the maps of all workers, from their own moments, added up by rank; a channel a thread. */
+__device__ inline void combineMoments(const AllMomentsArguments& arguments) {
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  const int channels = arguments.channels;
+  if (c >= channels) return;
+  const int64_t length = 2 * static_cast<int64_t>(channels) + 1;
+  double count = 0;
+  double total = 0;
+  for (int worker = 0; worker < arguments.workers; worker++) {
+    const double* own = arguments.all + worker * length;
+    count += own[2 * channels];
+    total += own[2 * channels] * own[c];
+  }
+  // No worker has a sample.
+  if (count == 0) return;
+  const double mean = total / count;
+  double squares = 0;
+  for (int worker = 0; worker < arguments.workers; worker++) {
+    const double* own = arguments.all + worker * length;
+    const double distance = own[c] - mean;
+    squares += own[channels + c] + own[2 * channels] * (distance * distance);
+  }
+  keep(arguments.statistics, c, mean, squares / count, count);
 }
 
 /** What `moments` saves of a pass, of running statistics; a channel a thread. */
@@ -263,6 +304,19 @@ __device__ inline void normalise(const NormaliseArguments& arguments) {
       });
 }
 
+/**
+ * With r = 1 / deviation: dx = factor * gamma * r * (g - mean(g) - (x - m) * r^2 * mean(g * (x - m))), from the sums that
+ * the means are made of.
+ */
+__device__ inline void writeCoefficients(float* coefficients, int channels, const Norm& norm, double factor, int c,
+                                         double sums, double products, double count) {
+  const double r = norm.inverseDeviation[c];
+  const double scale = factor * norm.gamma[c] * r;
+  coefficients[c] = static_cast<float>(scale);
+  coefficients[channels + c] = static_cast<float>(-scale * r * r * products / count);
+  coefficients[2 * static_cast<int64_t>(channels) + c] = static_cast<float>(-scale * sums / count);
+}
+
 /** How g, what passes the ReLU, is made from dy: all of it; where y is above 0; where it was, by x once more. */
 enum class Mask { none, output, again };
 
@@ -308,21 +362,37 @@ __device__ inline void gradientSums(const GradientSumsArguments& arguments) {
           if (MASK == Mask::output) store(passed + at, g);
         });
   }
-  // With r = 1 / deviation: dx = factor * gamma * r * (g - mean(g) - (x - m) * r^2 * mean(g * (x - m))).
   reduceTile(place, map, sum, product, arguments.partial, arguments.counters, [&](int c, double sums, double products) {
-    const auto count = static_cast<double>(map.rows);
+    if (arguments.own) {
+      writeOwn(arguments.own, map, c, sums, products);
+    } else {
+      writeCoefficients(arguments.coefficients, map.channels, arguments.norm, arguments.factor, c, sums, products,
+                        static_cast<double>(map.rows));
+    }
     const double r = arguments.norm.inverseDeviation[c];
-    const double scale = arguments.factor * arguments.norm.gamma[c] * r;
-    float* coefficients = arguments.coefficients + c;
-    coefficients[0] = static_cast<float>(scale);
-    coefficients[map.channels] = static_cast<float>(-scale * r * r * products / count);
-    coefficients[2 * static_cast<int64_t>(map.channels)] = static_cast<float>(-scale * sums / count);
     const auto write = [&](float& gradient, double value) {
       gradient = arguments.accumulates ? gradient + static_cast<float>(value) : static_cast<float>(value);
     };
     write(arguments.gammaGradient[c], arguments.factor * r * products);
     write(arguments.betaGradient[c], arguments.factor * sums);
   });
+}
+
+/** Of the maps of all workers, from their own sums, added up by rank; a channel a thread. */
+__device__ inline void combineGradientSums(const AllGradientSumsArguments& arguments) {
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  const int channels = arguments.channels;
+  if (c >= channels) return;
+  double sums = 0;
+  double products = 0;
+  double count = 0;
+  for (int worker = 0; worker < arguments.workers; worker++) {
+    const double* own = arguments.all + worker * (2 * static_cast<int64_t>(channels) + 1);
+    sums += own[c];
+    products += own[channels + c];
+    count += own[2 * channels];
+  }
+  writeCoefficients(arguments.coefficients, channels, arguments.norm, arguments.factor, c, sums, products, count);
 }
 
 template <typename T, int V, Mask MASK>
