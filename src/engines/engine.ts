@@ -159,8 +159,9 @@ export interface ResidentReplica {
   /**
    * The replicas of a group reduce their gradients with each other. Blocks until all have joined; none may step before.
    * @param id made by one of them, by `Engine.makeGroupId`.
-   * @param barrier meets all of them. A replica calls it between recording a step as a graph and running it: so nobody
-   * waits in a collective while another still allocates. All call it at the same steps, also where a recording failed.
+   * @param barrier meets all of them. A replica calls it when it has prepared for a new kind of step, and between recording a
+   * step as a graph and running it: so nobody waits in a collective while another still allocates. All call it at the same
+   * steps, also where a recording failed.
    */
   join(id: Uint8Array, rank: number, worldSize: number, barrier: () => void): void;
   /** Leaves the group, where it has joined one, though the others never come; before `dispose`. */

@@ -1,42 +1,42 @@
 // The replica that lives on a GPU, by itself: the bits of its update, its memory over many steps, groups, its border.
 
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Engine, ResidentReplica } from '../../src/engines/engine.ts';
+import type { Engine, ResidentOptions, ResidentReplica } from '../../src/engines/engine.ts';
+import type { Graph } from '../../src/models/graph.ts';
 import { buildModel } from '../../src/models/index.ts';
 import { initialStatistics } from '../../src/models/initialise.ts';
 import { tensorsOf } from '../../src/training/update.ts';
-import { batchOf, normalisation, randomParameters, randomSplit } from '../engines/fixtures.ts';
+import {
+  batchOf,
+  normalisation,
+  randomParameters,
+  randomSplit,
+  relativeDifference,
+} from '../engines/fixtures.ts';
 import { addon, bits, device, gpu } from './fixtures.ts';
 
 const SEED = 7;
 const graph = buildModel({ name: 'resnet8', width: 1, classes: 10 });
 const split = randomSplit(SEED, 64, 10);
 const sgd = { momentum: 0.9, nesterov: true, weightDecay: 5e-4, measureWeightDecay: false };
-const factors = tensorsOf(graph).map((_, i) => ({
-  gradient: i % 3 === 0 ? 2 : 1,
-  rate: i % 5 === 0 ? 0.5 : 1,
-}));
+const factorsOf = (model: Graph) =>
+  tensorsOf(model).map((_, i) => ({ gradient: i % 3 === 0 ? 2 : 1, rate: i % 5 === 0 ? 0.5 : 1 }));
+const factors = factorsOf(graph);
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await gpu('float32');
 });
 
-function replica(changes: Record<string, unknown> = {}): ResidentReplica {
+function replica(changes: Partial<ResidentOptions> = {}, model = graph): ResidentReplica {
   const made = engine.createResidentReplica!({
-    ...{
-      graph,
-      normalisation,
-      labelSmoothing: 0,
-      syncBatchNorm: false,
-      capacity: 64,
-      shard: [0, graph.parameterLength],
-    },
+    ...{ graph: model, normalisation, labelSmoothing: 0, syncBatchNorm: false },
+    ...{ capacity: 64, shard: [0, model.parameterLength] },
     ...{ ...sgd, ...changes },
   });
-  made.upload('weights', randomParameters(graph, SEED));
-  made.upload('statistics', Float32Array.from(initialStatistics(graph)));
-  made.begin(factors);
+  made.upload('weights', randomParameters(model, SEED));
+  made.upload('statistics', Float32Array.from(initialStatistics(model)));
+  made.begin(factorsOf(model));
   return made;
 }
 
@@ -81,22 +81,106 @@ describe('the update', () => {
     }
     made.dispose();
   });
+});
 
-  it('of a group of one is that of none', () => {
-    const [alone, member] = [replica(), replica()];
-    let recorded = 0;
-    member.join(engine.makeGroupId!(), 0, 1, () => recorded++);
-    for (let i = 0; i < 5; i++) {
-      alone.step(step(i === 0));
-      member.step(step(i === 0));
+describe('a group of one', () => {
+  /** Weights behind each of some steps: the first two run as they are, the third is recorded, the others are replays. */
+  function weightsOf(made: ResidentReplica, length: number, steps = 5, passes = [batchOf(split)]): Buffer[] {
+    return Array.from({ length: steps }, (_, i) => {
+      made.step({ ...step(i === 0), passes });
+      const weights = new Float32Array(length);
+      made.download('weights', weights);
+      return bits(weights);
+    });
+  }
+
+  // One slice, and six.
+  it.each(['resnet8', 'resnet18'] as const)(
+    'has the bits of none, whose gradient is not reduced: %s',
+    (name) => {
+      const model = buildModel({ name, width: 1, classes: 10 });
+      const [alone, member] = [replica({}, model), replica({}, model)];
+      let met = 0;
+      member.join(engine.makeGroupId!(), 0, 1, () => met++);
+      const [theirs, ours] = [alone, member].map((made) => weightsOf(made, model.parameterLength));
+      for (const [i, weights] of ours.entries())
+        expect(weights.equals(theirs[i]), `step ${i + 1}`).toBe(true);
+      expect(member.warning).toBeUndefined();
+      // Behind the rehearsal, and before the first replay.
+      expect(met).toBe(2);
+      for (const each of [alone, member]) each.dispose();
+    },
+  );
+
+  it('rehearses a step without effect on weights, momentum and running statistics', () => {
+    const member = replica();
+    const [weights, velocity] = [vector(), vector()];
+    const statistics = new Float32Array(graph.statisticsLength);
+    let met = 0;
+    member.join(engine.makeGroupId!(), 0, 1, () => {
+      if (met++ > 0) return;
+      member.download('weights', weights);
+      member.download('velocity', velocity);
+      member.download('statistics', statistics);
+    });
+    member.step(step(true));
+    expect(bits(weights).equals(bits(randomParameters(graph, SEED)))).toBe(true);
+    expect(velocity.every((value) => value === 0)).toBe(true);
+    expect([...statistics]).toEqual([...initialStatistics(graph)]);
+    member.dispose();
+  });
+
+  it('takes steps with an empty pass, and with none, as without them', () => {
+    const passes = [batchOf(split, 0, 40), batchOf(split, 0, 0), batchOf(split, 40, 24)];
+    const [theirs, ours, last] = [[passes[0], passes[2]], passes, [passes[0], passes[2], passes[1]]].map(
+      (each) => {
+        const made = replica();
+        made.join(engine.makeGroupId!(), 0, 1, () => {});
+        const weights = weightsOf(made, graph.parameterLength, 4, each);
+        made.dispose();
+        return weights;
+      },
+    );
+    expect(ours).toEqual(theirs);
+    expect(last).toEqual(theirs);
+    const [nothing, empty] = [[], [passes[1]]].map((each) => {
+      const made = replica();
+      made.join(engine.makeGroupId!(), 0, 1, () => {});
+      const weights = weightsOf(made, graph.parameterLength, 4, each);
+      made.dispose();
+      return weights;
+    });
+    expect(empty).toEqual(nothing);
+  });
+
+  it('takes the statistics of its batch norms over the group, which is itself, to rounding', () => {
+    const [alone, before, member] = [false, true, true].map((syncBatchNorm) => replica({ syncBatchNorm }));
+    member.join(engine.makeGroupId!(), 0, 1, () => {});
+    const all = [alone, before, member].map((made) => {
+      for (let i = 0; i < 5; i++) made.step(step(i === 0));
+      const [weights, statistics] = [vector(), new Float32Array(graph.statisticsLength)];
+      made.download('weights', weights);
+      made.download('statistics', statistics);
+      expect(made.warning).toBeUndefined();
+      made.dispose();
+      return { weights, statistics };
+    });
+    for (const { weights, statistics } of all.slice(1)) {
+      expect(relativeDifference(weights, all[0].weights)).toBeLessThan(1e-4);
+      expect(relativeDifference(statistics, all[0].statistics)).toBeLessThan(1e-4);
     }
-    const [a, b] = [vector(), vector()];
-    alone.download('weights', a);
-    member.download('weights', b);
-    expect(bits(a).equals(bits(b))).toBe(true);
-    // Before the first replay.
-    expect(recorded).toBe(1);
-    for (const each of [alone, member]) each.dispose();
+    expect(bits(all[2].weights).equals(bits(all[1].weights))).toBe(true);
+  });
+
+  it('is left in the middle of steps, with graphs of collectives', () => {
+    const member = replica({ syncBatchNorm: true });
+    member.join(engine.makeGroupId!(), 0, 1, () => {});
+    for (let i = 0; i < 5; i++) member.step(step(i === 0));
+    member.abandon!();
+    expect(() => member.step({ ...step(false), batchSize: 63 })).toThrow(
+      'expected a group that was not left',
+    );
+    member.dispose();
   });
 });
 

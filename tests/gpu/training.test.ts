@@ -58,6 +58,31 @@ describe('one step', () => {
   });
 });
 
+describe('batch norms that take their statistics together', () => {
+  it.each([32, 31])(
+    'make two workers, in shared memory, one that has all of a batch of %d',
+    async (batchSize) => {
+      const changes = { ...resnet, batchSize };
+      const one = await trained({ ...changes, devices: [device] }, { steps: 1 });
+      const two = await trained({ ...changes, devices: [device, device], syncBatchNorm: true }, { steps: 1 });
+      expect(Math.abs(two.lossSum / one.lossSum - 1)).toBeLessThan(1e-5);
+      expect(two.correct).toBe(one.correct);
+      expect(relativeDifference(two.velocity, one.velocity)).toBeLessThan(1e-4);
+      expect(relativeDifference(two.weights, one.weights)).toBeLessThan(1e-5);
+      expect(relativeDifference(two.statistics, one.statistics)).toBeLessThan(1e-5);
+    },
+  );
+
+  it('serve a batch that is too small for all workers', async () => {
+    const changes = { ...resnet, batchSize: 1 };
+    const options = { train: 2, steps: 2, learningRate: 0.01 };
+    const one = await trained({ ...changes, devices: [device] }, options);
+    const two = await trained({ ...changes, devices: [device, device], syncBatchNorm: true }, options);
+    expect(two.iterations).toBe(2);
+    expect(relativeDifference(two.weights, one.weights)).toBeLessThan(1e-4);
+  });
+});
+
 describe('CUDA graphs', () => {
   it.each(['float32', 'tf32', 'bfloat16'])('give the bits of steps without, in %s', async (precision) => {
     // Six batches an epoch, and a short one.

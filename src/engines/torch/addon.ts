@@ -74,6 +74,16 @@ export interface NativeDeviceReplicaOptions extends CommonReplicaOptions {
   readonly statistics: number;
   /** Three numbers a tensor of the flat vectors: offset, size, 1 where LARS gives it a rate of its own. */
   readonly tensors: Float64Array;
+  /** Three numbers a slice of the gradient, in the order in which they are reduced: step, start, end; see slices.ts. */
+  readonly slices: Float64Array;
+  /** Batch norms take their statistics over the replicas of the group; over the host, by `allGather` in its place. */
+  readonly syncBatchNorm: boolean;
+  /** Of a replica that computes gradients alone: read and written by each call, and kept in place while it is there. */
+  readonly host?: {
+    readonly weights: Float32Array;
+    readonly gradient: Float32Array;
+    readonly statistics: Float32Array;
+  };
   /** Most samples of a step. */
   readonly capacity: number;
   /** Whether there are S and A, and their part that this replica owns. */
@@ -96,8 +106,11 @@ export interface NativeUpdateOptions {
   readonly epsilon?: number;
 }
 
-/** Its kernels one by one; not at all, but recorded as a CUDA graph; or as the graph that was recorded before. */
-export type StepMode = 'eager' | 'capture' | 'replay';
+/**
+ * Its kernels one by one; not at all, but recorded as a CUDA graph; as the graph that was recorded before; or its sweep alone,
+ * without the others of the group and without effect but on the gradient.
+ */
+export type StepMode = 'eager' | 'capture' | 'replay' | 'rehearse';
 
 export interface NativeDeviceReplica {
   upload(vector: ResidentVector, values: Float32Array): void;
@@ -107,6 +120,7 @@ export interface NativeDeviceReplica {
   abandon(): void;
   /** Drops the graphs. */
   forget(): void;
+  /** Of the host's vectors. */
   gradient(
     passes: readonly NativeBatch[],
     batchSize: number,

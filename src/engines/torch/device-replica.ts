@@ -17,11 +17,12 @@ import {
   type ResidentVector,
   type StepTotals,
 } from '../engine.ts';
-import type { NativeAddon, NativeDeviceReplica, NativeDeviceReplicaOptions } from './addon.ts';
+import type { NativeAddon, NativeDeviceReplica, NativeDeviceReplicaOptions, StepMode } from './addon.ts';
 import { CapturePolicy } from './capture.ts';
 import { deviceIndex } from './devices.ts';
 import { type Plan, planOf } from './plan.ts';
 import { layerFactors, nativeBatch, reportTimings } from './replica.ts';
+import { slicesOf } from './slices.ts';
 
 /** What a GPU is asked to be. */
 export interface DeviceSettings {
@@ -33,9 +34,14 @@ export interface DeviceSettings {
   readonly plain?: boolean;
 }
 
-/** Memory is plenty there, and time is not: nothing is computed twice. */
+/**
+ * So much less than what PyTorch keeps, that a graph's gaps between tensors do not make more of it. Each hundredth costs a
+ * quarter of a hundredth of what a step reads and writes.
+ */
+const KEPT_ON_DEVICES = 0.94;
+
 const devicePlan = (graph: Graph, { plain = false }: DeviceSettings): Plan =>
-  planOf(graph, { fuse: !plain, recompute: false });
+  planOf(graph, { fuse: !plain, kept: KEPT_ON_DEVICES });
 
 function createNative(
   { DeviceReplica }: NativeAddon,
@@ -44,7 +50,7 @@ function createNative(
   settings: DeviceSettings,
   options: Omit<
     NativeDeviceReplicaOptions,
-    'plan' | 'device' | 'bfloat16' | 'parameters' | 'statistics' | 'tensors' | 'plain'
+    'plan' | 'device' | 'bfloat16' | 'parameters' | 'statistics' | 'tensors' | 'slices' | 'plain'
   >,
 ): NativeDeviceReplica {
   if (!DeviceReplica) throw new Error(`${settings.device}: expected an addon that was built with CUDA`);
@@ -59,6 +65,9 @@ function createNative(
     tensors: Float64Array.from(
       tensorsOf(graph).flatMap(({ offset, size, shape }) => [offset, size, shape.length > 1 ? 1 : 0]),
     ),
+    slices: Float64Array.from(
+      slicesOf(plan, graph.parameterLength).flatMap(({ step, start, end }) => [step, start, end]),
+    ),
     plain: settings.plain ?? false,
   });
 }
@@ -71,29 +80,27 @@ export class HostedReplica implements Replica {
 
   constructor(addon: NativeAddon, options: ReplicaOptions, settings: DeviceSettings) {
     checkReplicaOptions(options);
-    const { graph, normalisation, labelSmoothing = 0, profile } = options;
+    const { graph, normalisation, labelSmoothing = 0, profile, allGather } = options;
+    const { parameters: weights, gradient, statistics } = options;
     this.#options = options;
     this.#plan = devicePlan(graph, settings);
     this.#native = createNative(addon, graph, this.#plan, settings, {
       ...{ ...normalisation, labelSmoothing, profiled: profile !== undefined },
       ...{ capacity: 1, accumulates: false, shardStart: 0, shardEnd: 0 },
+      ...{ syncBatchNorm: allGather !== undefined, allGather, host: { weights, gradient, statistics } },
     });
   }
 
   gradient(passes: readonly Batch[], batchSize: number, backpropagated?: LayerFactors): PassResult {
-    const { graph, gradient, statistics, profile } = this.#options;
-    this.#upload();
+    const { graph, profile } = this.#options;
     const factors = backpropagated && layerFactors(graph, backpropagated);
     const began = 1000 * performance.now();
     const result = this.#native.gradient(passes.map(nativeBatch), batchSize, factors);
-    this.#native.download('gradient', gradient);
-    this.#native.download('statistics', statistics);
     if (profile) reportTimings(profile, this.#native.timings(), { graph, plan: this.#plan, began });
     return result;
   }
 
   evaluate(batch: Batch): EvaluationResult {
-    this.#upload();
     return this.#native.evaluate(nativeBatch(batch));
   }
 
@@ -104,11 +111,6 @@ export class HostedReplica implements Replica {
   dispose(): void {
     this.#native.dispose();
   }
-
-  #upload(): void {
-    this.#native.upload('weights', this.#options.parameters);
-    this.#native.upload('statistics', this.#options.statistics);
-  }
 }
 
 export class DeviceReplica implements ResidentReplica {
@@ -116,16 +118,18 @@ export class DeviceReplica implements ResidentReplica {
   readonly #native: NativeDeviceReplica;
   readonly #capture: CapturePolicy;
   #backpropagated: Float64Array | undefined;
-  /** Of the replicas of its group. */
-  #barrier = () => {};
+  /** Of the replicas of its group, where there is one. */
+  #barrier: (() => void) | undefined;
+  /** Forms of steps that were rehearsed. */
+  readonly #rehearsed = new Set<string>();
 
   constructor(addon: NativeAddon, options: ResidentOptions, settings: DeviceSettings) {
-    const { graph, normalisation, labelSmoothing, capacity, shard, lars } = options;
+    const { graph, normalisation, labelSmoothing, syncBatchNorm, capacity, shard, lars } = options;
     const { momentum, nesterov, weightDecay, measureWeightDecay, clipNorm } = options;
     this.#graph = graph;
     this.#capture = new CapturePolicy(settings.cudaGraph);
     this.#native = createNative(addon, graph, devicePlan(graph, settings), settings, {
-      ...{ ...normalisation, labelSmoothing, profiled: false, capacity },
+      ...{ ...normalisation, labelSmoothing, profiled: false, syncBatchNorm, capacity },
       ...{ accumulates: shard !== undefined, shardStart: shard?.[0] ?? 0, shardEnd: shard?.[1] ?? 0 },
       update: { momentum, nesterov, weightDecay, measureWeightDecay, clipNorm, ...lars },
     });
@@ -162,6 +166,7 @@ export class DeviceReplica implements ResidentReplica {
     // They are part of what was recorded.
     if (String(byLayer) !== String(this.#backpropagated)) {
       this.#capture.forget();
+      this.#rehearsed.clear();
       this.#native.forget();
     }
     this.#backpropagated = byLayer;
@@ -176,11 +181,23 @@ export class DeviceReplica implements ResidentReplica {
       indices.length,
       !augmentation,
     ]);
-    return this.#capture.step(
-      [batchSize, ...forms].join(),
-      (mode) => this.#native.step(batches, batchSize, { learningRate, analysed, first }, mode),
-      this.#barrier,
-    );
+    const form = [batchSize, ...forms].join();
+    const run = (mode: StepMode) =>
+      this.#native.step(batches, batchSize, { learningRate, analysed, first }, mode);
+    this.#rehearse(form, run);
+    return this.#capture.step(form, run, this.#barrier);
+  }
+
+  /**
+   * A step of a new form takes memory, and gives some back when cuDNN has tried out its algorithms: that waits for what runs
+   * on other GPUs too (pytorch/pytorch#50925), and a collective there would wait for this one. So all do it by themselves,
+   * and meet, before any of them launches a collective.
+   */
+  #rehearse(form: string, run: (mode: StepMode) => unknown): void {
+    if (!this.#barrier || this.#rehearsed.has(form)) return;
+    this.#rehearsed.add(form);
+    run('rehearse');
+    this.#barrier();
   }
 
   totals(): StepTotals {

@@ -1,8 +1,8 @@
 // From a graph to the steps that the native replica walks: fuses what is cheaper in one pass over memory, and says when
 // each value is freed. Pure; the steps themselves are in native/.
 
-import type { Graph, Node, Parameter } from '../../models/graph.ts';
-import { livenessOf, type SweepStep, stepOf } from '../../models/liveness.ts';
+import { type Graph, type Node, type Parameter, sizeOf } from '../../models/graph.ts';
+import { type Liveness, liveness, livenessOf, type SweepStep, stepOf } from '../../models/liveness.ts';
 
 /** Values are named by the node of the graph that they are the output of. */
 export type PlanStep = SweepStep & {
@@ -42,14 +42,16 @@ export interface PlanOptions {
   /** A batch norm takes over the ReLU behind it, and an addition between the two: none of the values between is stored. */
   readonly fuse: boolean;
   /**
-   * Where nothing was added, the output of what is fused is not kept for the backward sweep either: one pass over memory
-   * makes it again. By default as `fuse`.
+   * What the backward sweep may keep of the forward sweep's values, as a share of what it keeps where each node is a step,
+   * which is what PyTorch keeps. Of steps that are fused, but add nothing, outputs are not kept as long as there is more,
+   * the largest first: one pass over memory makes such an output again, for each step of the backward sweep that reads it;
+   * those that several read come last. By default 0: none of them is kept.
    */
-  readonly recompute?: boolean;
+  readonly kept?: number;
 }
 
 /** The last step is the loss. */
-export function planOf(graph: Graph, { fuse, recompute = fuse }: PlanOptions): Plan {
+export function planOf(graph: Graph, { fuse, kept = 0 }: PlanOptions): Plan {
   const fusions = fuse ? fusionsOf(graph) : new Map<number, Fusion>();
   const swallowed = new Set([...fusions.values()].flatMap(({ swallowed }) => swallowed));
   // A fused step stands where its last node stood: by then its other input is there too.
@@ -58,10 +60,15 @@ export function planOf(graph: Graph, { fuse, recompute = fuse }: PlanOptions): P
     const fusion = fusions.get(node.index);
     return [fusion ? fusedStep(graph, node, fusion) : plainStep(node)];
   });
-  // What a value is computed again from must be there: where that would be computed again itself, the value is kept.
-  const sources = new Map<number, number>();
-  for (const { recomputed, output, inputs } of whole) {
-    if (recompute && recomputed && !sources.has(inputs[0])) sources.set(output, inputs[0]);
+  const sources = recomputable(whole);
+  const size = (value: number) => sizeOf(graph.nodes[value].shape);
+  let excess = keptSize(livenessOf(whole), size) - kept * keptSize(liveness(graph), size);
+  // Of equal ones the first, which the backward sweep comes to last, when little else is left.
+  const passes = (value: number) =>
+    whole.filter(({ readByBackward }) => readByBackward.includes(value)).length;
+  for (const value of [...sources.keys()].sort((a, b) => passes(a) - passes(b) || size(b) - size(a))) {
+    if (size(value) <= excess) excess -= size(value);
+    else sources.delete(value);
   }
   const steps = whole.map((step) => ({
     ...step,
@@ -76,6 +83,20 @@ export function planOf(graph: Graph, { fuse, recompute = fuse }: PlanOptions): P
     ...livenessOf(steps),
   };
 }
+
+/** Outputs that can be computed again, and what from. */
+function recomputable(steps: readonly PlanStep[]): Map<number, number> {
+  const sources = new Map<number, number>();
+  for (const { recomputed, output, inputs } of steps) {
+    // What it is computed from must be there: where that would be computed again itself, the output is kept.
+    if (recomputed && !sources.has(inputs[0])) sources.set(output, inputs[0]);
+  }
+  return sources;
+}
+
+/** Of the values that are there between the two sweeps. */
+const keptSize = ({ afterBackward }: Liveness, size: (value: number) => number): number =>
+  afterBackward.flat().reduce((sum, value) => sum + size(value), 0);
 
 interface Fusion {
   readonly batchNorm: Node;

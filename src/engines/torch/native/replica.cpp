@@ -100,8 +100,9 @@ PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize
     PassResult total;
     int64_t first = 0;
     for (const auto& batch : passes) {
+      const auto last = &batch == &passes.back();
       if (batch.size == 0) {
-        if (vectors_.allGather) passNothing();
+        if (vectors_.allGather) passNothing(last);
         continue;
       }
       forward(batch, plan_.afterForward, true);
@@ -110,7 +111,7 @@ PassResult Replica::gradient(const std::vector<Batch>& passes, int64_t batchSize
         loss = lossOf(batch, {1.0 / static_cast<double>(batchSize), options_.labelSmoothing}, first);
         free(plan_.afterBackward.back());
       });
-      backward(std::move(loss.gradient), factors);
+      backward(std::move(loss.gradient), factors, last);
       total.lossSum += loss.result.lossSum;
       total.correct += loss.result.correct;
       first += batch.size;
@@ -204,7 +205,7 @@ at::Tensor Replica::forwardStep(size_t position, bool training) {
   throw std::logic_error(step.name + " has no forward step");
 }
 
-void Replica::backward(at::Tensor logitGradient, const double* factors) {
+void Replica::backward(at::Tensor logitGradient, const double* factors, bool last) {
   gradients_[plan_.steps.back().inputs[0]] = std::move(logitGradient);
   for (auto position = plan_.steps.size() - 1; position-- > 0;) {
     const auto& step = plan_.steps[position];
@@ -217,10 +218,11 @@ void Replica::backward(at::Tensor logitGradient, const double* factors) {
       saved_[position] = {};
       free(plan_.afterBackward[position]);
     });
+    if (last && options_.completed) options_.completed(position);
   }
 }
 
-void Replica::passNothing() {
+void Replica::passNothing(bool last) {
   const auto nothing = [&](const Step& step) {
     return at::empty({0, step.weight->size, 1, 1}, mapOptions(vectors_.operands));
   };
@@ -230,15 +232,18 @@ void Replica::passNothing() {
   }
   for (auto position = plan_.steps.size(); position-- > 0;) {
     const auto& step = plan_.steps[position];
-    if (step.op != Op::batchNorm) continue;
-    const auto x = nothing(step);
-    auto dy = x;
-    if (fusesBatchNorm(x)) {
-      fusedNormaliseBackward(step, x, step.inputs.size() > 1 ? x : at::Tensor(), dy, 1, vectors_, saved_[position]);
-    } else {
-      normaliseBackward(step, x, dy, vectors_, saved_[position]);
+    if (step.op == Op::batchNorm) {
+      const auto x = nothing(step);
+      auto dy = x;
+      if (fusesBatchNorm(x)) {
+        fusedNormaliseBackward(step, x, step.inputs.size() > 1 ? x : at::Tensor(), dy, 1, vectors_, saved_[position]);
+      } else {
+        normaliseBackward(step, x, dy, vectors_, saved_[position]);
+      }
+      saved_[position] = {};
     }
-    saved_[position] = {};
+    // As often as where there are samples, so that collectives keep their order.
+    if (last && options_.completed) options_.completed(position);
   }
 }
 

@@ -76,6 +76,11 @@ struct ReplicaOptions {
   bool profiled = false;
   /** Batch norms go by ATen's operations alone, as the oracle of our own kernels: for plans in which nothing is fused. */
   bool plain = false;
+  /**
+   * Called behind each step of the last pass's backward sweep, with its position in the plan: nothing more is added to
+   * what it and the steps behind it have in the gradient. Not at all where that pass is not swept.
+   */
+  std::function<void(size_t)> completed = {};
 };
 
 class Replica {
@@ -115,9 +120,10 @@ class Replica {
   Loss lossOf(const Batch& batch, const LossOptions& options, int64_t first);
   /** Computes every value but the loss; `training`: with the statistics of the pass. */
   void forward(const Batch& batch, const Freed& freed, bool training);
-  void backward(at::Tensor logitGradient, const double* factors);
+  /** `last`: no pass comes behind this one. */
+  void backward(at::Tensor logitGradient, const double* factors, bool last);
   /** Of a pass without samples: its part in the batch norms, which those of the other workers wait for. */
-  void passNothing();
+  void passNothing(bool last);
 
   at::Tensor forwardStep(size_t position, bool training);
   /** A batch norm in training, and what is fused with it. */

@@ -1,6 +1,7 @@
 #include "collective.h"
 
-#include <c10/cuda/CUDAStream.h>
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAFunctions.h>
 #include <dlfcn.h>
 #include <torch/csrc/cuda/nccl.h>
 
@@ -13,19 +14,27 @@ namespace {
 
 namespace nccl = torch::cuda::nccl;
 
-void allReduce(void* communicator, at::Tensor& values, nccl::ncclRedOp operation) {
-  if (communicator == nullptr) throw std::logic_error("expected a group that was not left");
-  std::vector<at::Tensor> inOut = {values};
-  nccl::all_reduce(inOut, inOut, static_cast<int32_t>(operation), {c10::cuda::getCurrentCUDAStream()}, {communicator});
+/** Of the NCCL that libtorch has loaded; null where NCCL is linked statically. */
+void* findFunction(const char* name) {
+  auto* library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_NOLOAD);
+  auto* function = dlsym(library ? library : RTLD_DEFAULT, name);
+  // libtorch keeps it.
+  if (library != nullptr) dlclose(library);
+  return function;
 }
 
-/** libtorch's own wrapper never frees a communicator; so the function of the NCCL that libtorch has loaded. */
-void end(void* communicator, const char* function) {
-  auto* library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_NOLOAD);
-  // Where NCCL is linked statically, nothing can be done, and nothing is harmed but some memory.
-  auto* symbol = dlsym(library ? library : RTLD_DEFAULT, function);
-  if (symbol != nullptr) reinterpret_cast<int (*)(void*)>(symbol)(communicator);
-  if (library != nullptr) dlclose(library);
+/** libtorch's own wrapper never frees a communicator. Where the function cannot be had, nothing is harmed but some memory. */
+void end(void* communicator, const char* name) {
+  if (auto* function = findFunction(name)) reinterpret_cast<int (*)(void*)>(function)(communicator);
+}
+
+/** libtorch's own wrapper takes a group for the tensors that it is given, and so an output for as long as its input. */
+void allGather(const at::Tensor& own, at::Tensor& all, void* communicator, cudaStream_t stream) {
+  using Function = nccl::ncclResult (*)(const void*, void*, size_t, nccl::ncclDataType, void*, cudaStream_t);
+  static const auto function = reinterpret_cast<Function>(findFunction("ncclAllGather"));
+  if (function == nullptr) throw std::runtime_error("expected the NCCL of libtorch as a library of its own");
+  nccl::detail::NCCL_CHECK(function(own.data_ptr(), all.data_ptr(), static_cast<size_t>(own.numel()),
+                                    nccl::ncclDataType::Float64, communicator, stream));
 }
 
 }  // namespace
@@ -39,7 +48,8 @@ GroupId makeGroupId() {
   return result;
 }
 
-Group::Group(const GroupId& id, int rank, int worldSize) {
+Group::Group(const GroupId& id, int rank, int worldSize)
+    : worldSize_(worldSize), lease_(c10::cuda::current_device(), Priority::high), stream_(lease_.stream()) {
   nccl::ncclUniqueId native;
   std::memcpy(native.internal, id.data(), id.size());
   communicator_ = nccl::comm_init_rank(worldSize, native, rank);
@@ -54,8 +64,40 @@ void Group::abort() {
   communicator_ = nullptr;
 }
 
-void Group::sum(at::Tensor& values) { allReduce(communicator_, values, nccl::ncclRedOp::Sum); }
+void Group::synchronise() { stream_.synchronize(); }
 
-void Group::maximum(at::Tensor& values) { allReduce(communicator_, values, nccl::ncclRedOp::Max); }
+template <typename Body>
+void Group::launch(Body body) {
+  if (communicator_ == nullptr) throw std::logic_error("expected a group that was not left");
+  before_.record();
+  before_.block(stream_);
+  forked_ = true;
+  body(communicator_);
+}
+
+void Group::reduce(at::Tensor& values, int operation) {
+  launch([&](void* communicator) {
+    std::vector<at::Tensor> inOut = {values};
+    nccl::all_reduce(inOut, inOut, operation, {stream_}, {communicator});
+  });
+}
+
+void Group::sum(at::Tensor values) { reduce(values, static_cast<int>(nccl::ncclRedOp::Sum)); }
+
+void Group::maximum(at::Tensor values) { reduce(values, static_cast<int>(nccl::ncclRedOp::Max)); }
+
+at::Tensor Group::gather(const at::Tensor& own) {
+  auto all = at::empty({worldSize_, own.numel()}, own.options());
+  launch([&](void* communicator) { allGather(own, all, communicator, stream_); });
+  join();
+  return all;
+}
+
+void Group::join() {
+  if (!forked_) return;
+  forked_ = false;
+  behind_.record(stream_);
+  behind_.block(c10::cuda::getCurrentCUDAStream());
+}
 
 }  // namespace cuda

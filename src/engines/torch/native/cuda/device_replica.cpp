@@ -12,12 +12,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "kernels.h"
 #include "module.h"
+#include "pinned.h"
 #include "stream.h"
 
 namespace cuda {
@@ -89,8 +91,11 @@ DeviceReplica::DeviceReplica(Plan plan, const Normalisation& normalisation, Devi
             .statistics = statistics_,
             .operands = operands_,
             .counters = at::zeros({COUNTERS}, on(at::kInt)),
+            .allGather = allGather(),
         };
-        return Replica(plan_, vectors, normalisation, options_.replica);
+        auto replica = options_.replica;
+        replica.completed = [this](size_t position) { reduceBehind(static_cast<int64_t>(position)); };
+        return Replica(plan_, vectors, normalisation, replica);
       }()),
       pool_(at::cuda::graph_pool_handle()) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
@@ -116,6 +121,7 @@ DeviceReplica::~DeviceReplica() {
   try {
     const c10::cuda::CUDAStreamGuard guard(stream_);
     synchronise();
+    if (group_) group_->synchronise();
     forget();
     group_.reset();
   } catch (...) {
@@ -205,6 +211,7 @@ void DeviceReplica::abandon() {
   });
   try {
     synchronise();
+    group_->synchronise();
   } catch (...) {
     // What was cut off may say so.
   }
@@ -266,14 +273,21 @@ std::vector<Batch> DeviceReplica::place(const std::vector<Batch>& passes, const 
   return placed;
 }
 
-std::vector<Batch> DeviceReplica::uploadNow(const std::vector<Batch>& passes) {
+std::vector<Batch> DeviceReplica::uploadSamples(const std::vector<Batch>& passes) {
   const auto samples = samplesOf(passes);
-  if (samples > growing_.capacity) growing_ = blockFor(samples);
-  std::vector<uint8_t> host(static_cast<size_t>(HEADER + SAMPLE * growing_.capacity));
-  auto placed = place(passes, {}, growing_, host.data());
-  copyAsync(growing_.device.data_ptr(), host.data(), host.size(), cudaMemcpyHostToDevice);
-  synchronise();
+  if (samples > growing_.capacity || !growingHost_.defined()) {
+    growing_ = blockFor(samples);
+    growingHost_ = pinned(growing_.device.numel());
+  }
+  auto placed = place(passes, {}, growing_, pointer<uint8_t>(growingHost_));
+  copyAsync(growing_.device.data_ptr(), growingHost_.data_ptr(), growingHost_.nbytes(), cudaMemcpyHostToDevice);
   return placed;
+}
+
+void DeviceReplica::uploadFrom(const HostVectors& host) {
+  copyToDevice(weights_.data_ptr(), host.weights, weights_.nbytes());
+  copyToDevice(statistics_.data_ptr(), host.statistics, statistics_.nbytes());
+  refreshOperands();
 }
 
 PassResult DeviceReplica::resultOf(int64_t samples) {
@@ -286,17 +300,31 @@ PassResult DeviceReplica::resultOf(int64_t samples) {
   return result;
 }
 
-PassResult DeviceReplica::gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors) {
+PassResult DeviceReplica::gradient(const HostVectors& host, const std::vector<Batch>& passes, int64_t batchSize,
+                                   const double* factors) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
-  replica_.gradient(uploadNow(passes), batchSize, factors);
-  return resultOf(samplesOf(passes));
+  uploadFrom(host);
+  replica_.gradient(uploadSamples(passes), batchSize, factors);
+  copyToHost(host.gradient, gradient_.data_ptr(), gradient_.nbytes());
+  copyToHost(host.statistics, statistics_.data_ptr(), statistics_.nbytes());
+  const auto result = resultOf(samplesOf(passes));
+  synchronise();
+  return result;
+}
+
+PassResult DeviceReplica::evaluate(const HostVectors& host, const Batch& batch, int32_t* predictions) {
+  const c10::cuda::CUDAStreamGuard guard(stream_);
+  uploadFrom(host);
+  const auto result = evaluate(batch, predictions);
+  synchronise();
+  return result;
 }
 
 PassResult DeviceReplica::evaluate(const Batch& batch, int32_t* predictions) {
   const c10::cuda::CUDAStreamGuard guard(stream_);
   if (batch.size == 0) return {};
   const auto found = at::empty({batch.size}, on(at::kInt));
-  replica_.evaluate(uploadNow({batch}).front(), pointer<int32_t>(found));
+  replica_.evaluate(uploadSamples({batch}).front(), pointer<int32_t>(found));
   copyAsync(predictions, found.data_ptr(), found.nbytes(), cudaMemcpyDeviceToHost);
   return resultOf(batch.size);
 }
@@ -350,6 +378,10 @@ StepTotals DeviceReplica::step(const std::vector<Batch>& passes, int64_t samples
     capture(form, placed, samples);
     return before;
   }
+  if (mode == StepMode::rehearse) {
+    rehearse(placed, samples);
+    return before;
+  }
   if (first && options_.accumulates) {
     S_.zero_();
     A_.zero_();
@@ -374,19 +406,86 @@ void DeviceReplica::capture(const std::vector<int64_t>& form, const std::vector<
   c10::cuda::CUDACachingAllocator::emptyCache();
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   graph->capture_begin(pool_, cudaStreamCaptureModeThreadLocal);
+  std::exception_ptr failure;
   try {
     run(passes, samples);
   } catch (...) {
-    try {
-      graph->capture_end();
-    } catch (...) {
-      // Of a capture that failed, the first error tells more.
-    }
+    failure = std::current_exception();
+  }
+  try {
+    graph->capture_end();
+  } catch (...) {
+    // The first error tells more.
+    if (!failure) failure = std::current_exception();
+    giveUp(std::move(graph));
+  }
+  if (failure) {
     (void)cudaGetLastError();
+    std::rethrow_exception(failure);
+  }
+  graphs_[form] = std::move(graph);
+}
+
+void DeviceReplica::giveUp(std::unique_ptr<at::cuda::CUDAGraph> graph) {
+  const auto device = static_cast<c10::DeviceIndex>(options_.device);
+  try {
+    // Where CUDA ends a recording with an error, libtorch leaves it at that: the allocator would keep what was recorded for
+    // a graph that never comes.
+    c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool_);
+    c10::cuda::CUDACachingAllocator::releasePool(device, pool_);
+    if (graphs_.empty()) pool_ = at::cuda::graph_pool_handle();
+    // Not freed: newer ones also have an allocator of pinned memory that goes on asking it.
+    (void)graph.release();
+  } catch (...) {
+    // It had come so far; the rest is done by the graph itself.
+  }
+}
+
+AllGather DeviceReplica::allGather() {
+  if (options_.allGather) {
+    return [this](const at::Tensor& own) { return options_.allGather(own.cpu()).to(own.device()); };
+  }
+  if (!options_.syncBatchNorm) return {};
+  return [this](const at::Tensor& own) { return together_ ? group_->gather(own) : own.reshape({1, -1}); };
+}
+
+void DeviceReplica::reduceBehind(int64_t position) {
+  if (!together_) return;
+  for (; reduced_ < options_.slices.size() && options_.slices[reduced_].step >= position; reduced_++) {
+    const auto& [step, start, end] = options_.slices[reduced_];
+    group_->sum(gradient_.narrow(0, start, end - start));
+  }
+}
+
+template <typename Body>
+void DeviceReplica::together(Body body) {
+  if (!group_) return body();
+  together_ = true;
+  reduced_ = 0;
+  try {
+    body();
+  } catch (...) {
+    together_ = false;
+    try {
+      group_->join();
+    } catch (...) {
+      // The first error tells more.
+    }
     throw;
   }
-  graph->capture_end();
-  graphs_[form] = std::move(graph);
+  together_ = false;
+  group_->join();
+}
+
+void DeviceReplica::sweep(const std::vector<Batch>& passes, int64_t samples) {
+  replica_.gradient(passes, samples, backpropagated_.empty() ? nullptr : backpropagated_.data());
+}
+
+void DeviceReplica::rehearse(const std::vector<Batch>& passes, int64_t samples) {
+  copyAsync(statisticsBefore_.data_ptr(), statistics_.data_ptr(), statistics_.nbytes(), cudaMemcpyDeviceToDevice);
+  sweep(passes, samples);
+  copyAsync(statistics_.data_ptr(), statisticsBefore_.data_ptr(), statistics_.nbytes(), cudaMemcpyDeviceToDevice);
+  synchronise();
 }
 
 void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {
@@ -395,16 +494,19 @@ void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {
   C10_CUDA_CHECK(cudaMemsetAsync(nonFinite, 0, sizeof(int32_t), c10::cuda::getCurrentCUDAStream()));
   // A step that is skipped puts them back.
   copyAsync(statisticsBefore_.data_ptr(), statistics_.data_ptr(), statistics_.nbytes(), cudaMemcpyDeviceToDevice);
-  replica_.gradient(passes, samples, backpropagated_.empty() ? nullptr : backpropagated_.data());
+  together([&] {
+    sweep(passes, samples);
+    // Where the last pass was not swept, nothing is on its way as yet.
+    reduceBehind(0);
+  });
   const auto own = samplesOf(passes);
   const auto* losses = pointer<float>(replica_.samples());
   const auto* hits = losses + own;
 
-  if (group_) group_->sum(gradient_);
   checkFinite(pointer<float>(gradient_), gradient_.numel(), nonFinite);
   checkFinite(pointer<float>(statistics_), statistics_.numel(), nonFinite);
   checkLosses(losses, own, nonFinite);
-  if (group_) group_->maximum(nonFinite_);
+  if (group_) together([&] { group_->maximum(nonFinite_); });
 
   const auto& update = options_.update;
   if (update.clipNorm > 0 || update.trust > 0) squaredNorms(pointer<float>(gradient_), chunks(), pointer<double>(gradientNorms_));

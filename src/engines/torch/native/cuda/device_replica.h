@@ -28,6 +28,13 @@ struct TensorLayout {
   bool adaptive;
 };
 
+/** A run of the flat vector, whose gradient is complete behind the backward computation of a step of the plan. */
+struct Slice {
+  int64_t step;
+  int64_t start;
+  int64_t end;
+};
+
 struct UpdateOptions {
   double momentum = 0;
   bool nesterov = false;
@@ -48,6 +55,11 @@ struct DeviceOptions {
   int64_t parameters = 0;
   int64_t statistics = 0;
   std::vector<TensorLayout> tensors;
+  /** In which parts, and in which order, gradients are reduced: all of the vector. */
+  std::vector<Slice> slices;
+  /** Batch norms take their statistics over the passes of all replicas: by the group, or by this, for tensors on the host. */
+  bool syncBatchNorm = false;
+  AllGather allGather = {};
   /** Most samples of a step. */
   int64_t capacity = 0;
   /** Whether there are S and A; their part that this replica owns. */
@@ -58,8 +70,18 @@ struct DeviceOptions {
   ReplicaOptions replica;
 };
 
-/** How a step runs: its kernels one by one; not at all, but recorded as a graph; as the graph that was recorded before. */
-enum class StepMode { eager, capture, replay };
+/** Vectors that are the host's. */
+struct HostVectors {
+  const float* weights;
+  float* gradient;
+  float* statistics;
+};
+
+/**
+ * How a step runs: its kernels one by one; not at all, but recorded as a graph; as the graph that was recorded before; or
+ * its sweep alone, without the others of the group and without effect.
+ */
+enum class StepMode { eager, capture, replay, rehearse };
 
 class DeviceReplica {
  public:
@@ -87,8 +109,13 @@ class DeviceReplica {
   /** Leaves the group though its others will never come: ends what waits for them. Of use for nothing behind that. */
   void abandon();
 
-  /** The gradient alone, waited for; see Replica::gradient. Batches lie on the host, as everywhere in this class. */
-  PassResult gradient(const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
+  /**
+   * The gradient alone, of the host's weights, waited for; see Replica::gradient. Batches lie on the host, as everywhere in
+   * this class. Its vectors are copied without a wait in between where they are pinned.
+   */
+  PassResult gradient(const HostVectors& host, const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
+  PassResult evaluate(const HostVectors& host, const Batch& batch, int32_t* predictions);
+  /** With the weights and running statistics that are here. */
   PassResult evaluate(const Batch& batch, int32_t* predictions);
 
   /**
@@ -145,15 +172,28 @@ class DeviceReplica {
   /** Writes input and samples into `host`; batches that point to where they will be on the device. */
   std::vector<Batch> place(const std::vector<Batch>& passes, const StepInput& input, const Block& block, uint8_t* host);
   const Split& split(const Batch& batch);
-  std::vector<Batch> uploadNow(const std::vector<Batch>& passes);
+  /** For what is waited for before it is called again. */
+  std::vector<Batch> uploadSamples(const std::vector<Batch>& passes);
+  void uploadFrom(const HostVectors& host);
   void makeChunks();
   Chunks chunks() const;
   void refreshOperands();
   /** S or A, of which only the shard is there, by positions of the whole vectors; null where there is none. */
   float* fromShard(const at::Tensor& vector) const;
+  /** See Vectors::allGather. */
+  AllGather allGather();
+  /** Launches the slices that are complete behind a step of the backward sweep, and were not launched before. */
+  void reduceBehind(int64_t position);
+  /** Calls body, which may launch collectives, and joins them, also where it fails: else no recording could be ended. */
+  template <typename Body>
+  void together(Body body);
+  void sweep(const std::vector<Batch>& passes, int64_t samples);
+  void rehearse(const std::vector<Batch>& passes, int64_t samples);
   /** All of a step that runs on the device behind the upload of its input. */
   void run(const std::vector<Batch>& passes, int64_t samples);
   void capture(const std::vector<int64_t>& form, const std::vector<Batch>& passes, int64_t samples);
+  /** Frees what a recording that CUDA could not end has taken. */
+  void giveUp(std::unique_ptr<at::cuda::CUDAGraph> graph);
   void upload(at::Tensor& vector, const float* values);
   void download(const at::Tensor& vector, float* values);
   PassResult resultOf(int64_t samples);
@@ -165,8 +205,9 @@ class DeviceReplica {
   at::Tensor weights_, velocity_, gradient_, statistics_, statisticsBefore_, S_, A_, operands_;
   Replica replica_;
   std::map<const uint8_t*, Split> splits_;
-  /** Of the steps; and of what is waited for, which grows. */
+  /** Of the steps; and of what is waited for, which grows, with its pinned copy on the host. */
   Block block_, growing_;
+  at::Tensor growingHost_;
   /** One for each step that may be in flight. */
   std::vector<Slot> slots_;
   size_t launched_ = 0;
@@ -175,6 +216,10 @@ class DeviceReplica {
   int chunkCount_ = 0;
   std::vector<double> backpropagated_;
   std::unique_ptr<Group> group_;
+  /** Whether what is launched now is a part of a step that is taken with the group. */
+  bool together_ = false;
+  /** Slices of the step's gradient that were launched. */
+  size_t reduced_ = 0;
   at::cuda::MempoolId_t pool_;
   /** By what a graph depends on: the sizes of the passes, their split, whether they are augmented. */
   std::map<std::vector<int64_t>, std::unique_ptr<at::cuda::CUDAGraph>> graphs_;

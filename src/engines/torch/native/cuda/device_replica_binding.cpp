@@ -1,14 +1,15 @@
 // The class DeviceReplica of the addon, checked at this border as Replica is.
 
 #include <ATen/cuda/CUDAContext.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 
+#include "../all_gather_argument.h"
 #include "../arguments.h"
 #include "../batch_argument.h"
 #include "../errors.h"
 #include "../results.h"
 #include "bindings.h"
 #include "device_replica.h"
+#include "pinned.h"
 
 namespace cuda {
 namespace {
@@ -48,6 +49,29 @@ std::vector<TensorLayout> tensorsArgument(const Napi::Object& options, int64_t p
   return tensors;
 }
 
+/** Three numbers a slice: step, start, end; from the end of the vector to its start. */
+std::vector<Slice> slicesArgument(const Napi::Object& options, int64_t parameters) {
+  const auto numbers = numbersArgument<double>(options.Get("slices"), "slices");
+  std::vector<Slice> slices;
+  auto rest = parameters;
+  for (size_t i = 0; i + 2 < numbers.size(); i += 3) {
+    const Slice slice{static_cast<int64_t>(numbers[i]), static_cast<int64_t>(numbers[i + 1]), static_cast<int64_t>(numbers[i + 2])};
+    if (slice.step < 0 || (i > 0 && slice.step > slices.back().step) || slice.start < 0 || slice.start >= slice.end ||
+        slice.end != rest) {
+      throw rangeError(options.Env(), "slices[" + std::to_string(i / 3) + "]",
+                       "a step that runs behind the last one's, and what lies in front of " + std::to_string(rest),
+                       std::to_string(slice.step) + ": " + std::to_string(slice.start) + " to " + std::to_string(slice.end));
+    }
+    slices.push_back(slice);
+    rest = slice.start;
+  }
+  if (rest != 0 || numbers.size() % 3 != 0) {
+    throw rangeError(options.Env(), "slices", "three numbers for each, down to the start of the vector",
+                     std::to_string(numbers.size()) + " numbers, down to " + std::to_string(rest));
+  }
+  return slices;
+}
+
 UpdateOptions updateArgument(const Napi::Value& value) {
   if (value.IsUndefined()) return {};
   const auto update = objectArgument(value, "update");
@@ -70,6 +94,9 @@ DeviceOptions optionsArgument(const Napi::Object& options) {
       .parameters = parameters,
       .statistics = countArgument(options, "statistics"),
       .tensors = tensorsArgument(options, parameters),
+      .slices = slicesArgument(options, parameters),
+      .syncBatchNorm = booleanOr(options, "syncBatchNorm", false),
+      .allGather = allGatherArgument(options.Get("allGather")),
       .capacity = countArgument(options, "capacity"),
       .accumulates = booleanOr(options, "accumulates", false),
       .shardStart = countArgument(options, "shardStart"),
@@ -96,7 +123,8 @@ StepMode modeArgument(const Napi::Value& value) {
   if (mode == "eager") return StepMode::eager;
   if (mode == "capture") return StepMode::capture;
   if (mode == "replay") return StepMode::replay;
-  throw typeError("mode", "eager, capture or replay", value);
+  if (mode == "rehearse") return StepMode::rehearse;
+  throw typeError("mode", "eager, capture, replay or rehearse", value);
 }
 
 /** Undefined: none. */
@@ -163,7 +191,9 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     withErrors(info.Env(), [&] {
       auto plan = readPlan(objectArgument(object.Get("plan"), "plan"));
       checkPlan(plan, options.parameters, options.parameters, options.statistics);
+      device_ = static_cast<c10::DeviceIndex>(options.device);
       replica_ = std::make_unique<DeviceReplica>(std::move(plan), normalisation, std::move(options));
+      hold(object.Get("host"));
     });
   }
 
@@ -234,8 +264,11 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     const auto passes = passesArgument(info[0], replica.plan().classes);
     const auto batchSize = batchSizeArgument(info[1]);
     const auto factors = factorsArgument(info[2]);
+    const auto host = hostVectors();
+    if (!host) throw typeError("host", "vectors, of a replica that computes gradients alone", info.Env().Undefined());
     return withErrors(info.Env(), [&] {
-      return resultOf(info.Env(), replica.gradient(passes, batchSize, factors.empty() ? nullptr : factors.data()));
+      const auto* byLayer = factors.empty() ? nullptr : factors.data();
+      return resultOf(info.Env(), replica.gradient(*host, passes, batchSize, byLayer));
     });
   }
 
@@ -243,8 +276,10 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     auto& replica = checked();
     const auto batch = batchArgument(info[0], "batch", replica.plan().classes);
     auto predictions = Napi::Int32Array::New(info.Env(), static_cast<size_t>(batch.size));
+    const auto host = hostVectors();
     return withErrors(info.Env(), [&] {
-      auto result = resultOf(info.Env(), replica.evaluate(batch, predictions.Data()));
+      auto result = resultOf(info.Env(), host ? replica.evaluate(*host, batch, predictions.Data())
+                                              : replica.evaluate(batch, predictions.Data()));
       result["predictions"] = predictions;
       return result;
     });
@@ -295,7 +330,33 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
   Napi::Value timings(const Napi::CallbackInfo& info) { return timingsOf(info.Env(), checked().timings()); }
   Napi::Value memory(const Napi::CallbackInfo& info) { return memoryOf(info.Env(), checked().memory()); }
 
-  void dispose(const Napi::CallbackInfo&) { replica_.reset(); }
+  void dispose(const Napi::CallbackInfo&) {
+    // As the destructor does, in this order: what is under way ends with the replica.
+    replica_.reset();
+    gradientPinned_.reset();
+    weightsPinned_.reset();
+    host_.Reset();
+  }
+
+  /** The vectors that are read and written in every call: kept, and pinned, for as long as the replica is there. */
+  void hold(const Napi::Value& value) {
+    if (value.IsUndefined()) return;
+    host_ = Napi::Persistent(objectArgument(value, "host"));
+    const auto host = hostVectors();
+    const auto bytes = static_cast<size_t>(parameters_) * sizeof(float);
+    weightsPinned_.emplace(device_, const_cast<float*>(host->weights), bytes);
+    gradientPinned_.emplace(device_, host->gradient, bytes);
+  }
+
+  /** None where they are the device's. Looked at in every call: what they lie in may be gone. */
+  std::optional<HostVectors> hostVectors() {
+    if (host_.IsEmpty()) return {};
+    const Napi::Object host = host_.Value();
+    const auto vector = [&](const char* name, int64_t length) {
+      return numbersArgument<float>(host.Get(name), std::string("host.") + name, static_cast<size_t>(length)).data();
+    };
+    return HostVectors{vector("weights", parameters_), vector("gradient", parameters_), vector("statistics", statistics_)};
+  }
 
   /** Empty, or one number a layer. */
   std::vector<double> factorsArgument(const Napi::Value& value) {
@@ -309,7 +370,11 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
     return *replica_;
   }
 
+  /** Float32Arrays `weights`, `gradient` and `statistics`. */
+  Napi::ObjectReference host_;
+  std::optional<Pinned> weightsPinned_, gradientPinned_;
   std::unique_ptr<DeviceReplica> replica_;
+  c10::DeviceIndex device_ = 0;
   int64_t parameters_ = 0;
   int64_t statistics_ = 0;
   int64_t shard_ = 0;

@@ -2,15 +2,16 @@
 
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace cuda {
 namespace {
 
-/** Streams that nobody uses, by device; never destroyed, since threads may end after the process began to exit. */
+/** Streams that nobody uses; never destroyed, since threads may end after the process began to exit. */
 struct IdleStreams {
   std::mutex mutex;
-  std::map<int, std::vector<c10::cuda::CUDAStream>> byDevice;
+  std::map<std::pair<int, Priority>, std::vector<c10::cuda::CUDAStream>> byKind;
 };
 
 IdleStreams& idleStreams() {
@@ -18,11 +19,11 @@ IdleStreams& idleStreams() {
   return *streams;
 }
 
-c10::cuda::CUDAStream takeStream(int device) {
-  auto& [mutex, byDevice] = idleStreams();
+c10::cuda::CUDAStream takeStream(int device, Priority priority) {
+  auto& [mutex, byKind] = idleStreams();
   const std::lock_guard lock(mutex);
-  auto& idle = byDevice[device];
-  if (idle.empty()) return c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(device));
+  auto& idle = byKind[{device, priority}];
+  if (idle.empty()) return c10::cuda::getStreamFromPool(priority == Priority::high, static_cast<c10::DeviceIndex>(device));
   const auto stream = idle.back();
   idle.pop_back();
   return stream;
@@ -30,12 +31,12 @@ c10::cuda::CUDAStream takeStream(int device) {
 
 }  // namespace
 
-StreamLease::StreamLease(int device) : stream_(takeStream(device)) {}
+StreamLease::StreamLease(int device, Priority priority) : priority_(priority), stream_(takeStream(device, priority)) {}
 
 StreamLease::~StreamLease() {
-  auto& [mutex, byDevice] = idleStreams();
+  auto& [mutex, byKind] = idleStreams();
   const std::lock_guard lock(mutex);
-  byDevice[stream_.device_index()].push_back(stream_);
+  byKind[{stream_.device_index(), priority_}].push_back(stream_);
 }
 
 }  // namespace cuda
