@@ -196,7 +196,7 @@ async function openFolder(
     : RunDirectory.reopen(directory, text, progress, told);
 }
 
-/** Training goes on with the checkpoints before, and tries again with the next. */
+/** Training goes on with the checkpoints before. */
 function tellFailure(
   { log }: RunDirectory,
   reporter: Reporter,
@@ -205,7 +205,7 @@ function tellFailure(
   log.checkpointFailed({ file, epoch, step, reason: error.message });
   if (repeated) return;
   reporter.message(
-    `warning: ${file} could not be written (${error.message}); training goes on, the one before it stays, and the next is tried as planned`,
+    `warning: ${file} could not be written (${error.message}); training goes on, the one before it stays, and the next checkpoint brings another try`,
   );
 }
 
