@@ -81,7 +81,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     else RunDirectory.check(directory);
     const dataset = await readCifar(config.dataset, config.dataDir);
     const graph = buildModel({ ...config.model, classes: dataset.classes });
-    checkSizes(config, choice.engine, dataset, graph);
+    checkSizes(config, choice.engine, dataset, graph, { checkpoints: true });
     const images = trainedOn(dataset);
     const { store, resumption } = await openStore(config, options, { graph, trainedOn: images });
     const filled = resumption !== undefined || config.init !== undefined;
