@@ -22,7 +22,7 @@ import { type Collective, collectiveOf } from '../parallel/collective.ts';
 import { deviceBytes, elementBytesOf } from '../parallel/device-memory.ts';
 import { outline } from '../parallel/outline.ts';
 import { checkOrigin, describePlace, findOrigin } from '../parallel/resumption.ts';
-import { checkSizes, trainedImages, trainingNeeds } from '../parallel/sizes.ts';
+import { checkpointBytes, checkSizes, trainedImages, trainingNeeds } from '../parallel/sizes.ts';
 import { storeBytes } from '../parallel/store.ts';
 import { learningRateOf } from '../training/learning-rate.ts';
 import type { EpochPhase } from '../training/reporter.ts';
@@ -94,6 +94,8 @@ export interface RunPlan {
 interface PlannedMemory {
   /** Weights, momentum, gradients and accumulators, shared by the workers. */
   readonly storeBytes: number;
+  /** Of the copies that checkpoints are written from, at most. */
+  readonly checkpointBytes: number;
   /** Estimated for the largest pass of one worker. */
   readonly passBytes: number;
   readonly passSize: number;
@@ -114,7 +116,7 @@ export async function planRun(config: Config, directory: string, from?: 'folder'
   const data = await lookAtData(config);
   const graph = buildModel({ ...config.model, classes: data.classes });
   const size = { train: { size: data.trainingSplit } };
-  checkSizes(config, engine, size, graph);
+  checkSizes(config, engine, size, graph, { checkpoints: true });
 
   const { epochs } = outline(config, size, directory);
   const { rows, parameters, macs } = summarise(graph);
@@ -146,14 +148,16 @@ export function planMemory(config: Config, graph: Graph, images: number): Planne
   const { batchSize, microBatch, devices, precision } = config;
   const passSize = largestPass({ batch: batchSize, worldSize: devices.length, microBatch });
   const store = storeBytes(graph, config);
+  const copies = checkpointBytes(graph, config);
   const passBytes = Math.ceil(estimatePassBytes(graph, passSize, elementBytesOf(precision)));
   const onGpus = devices[0] !== 'cpu';
   const gpus = onGpus ? deviceBytes(graph, passSize, trainingNeeds(config, images)) : [];
   return {
     storeBytes: store,
+    checkpointBytes: copies,
     passBytes,
     passSize,
-    totalBytes: store + (onGpus ? 0 : devices.length * passBytes),
+    totalBytes: store + copies + (onGpus ? 0 : devices.length * passBytes),
     gpus: [...gpus].map(([device, bytes]) => ({ device, bytes })),
   };
 }
@@ -279,13 +283,15 @@ function describeWorkers(collective: Collective, { devices, precision }: Config)
   return `${devices.length} on ${names} in ${precision}${gradients[collective]}`;
 }
 
-function memoryRows({ totalBytes, storeBytes, passBytes, passSize, gpus }: PlannedMemory, config: Config) {
-  const shared = `${formatBytes(storeBytes)} shared`;
+function memoryRows(memory: PlannedMemory, config: Config) {
+  const { totalBytes, storeBytes, checkpointBytes, passBytes, passSize, gpus } = memory;
+  const shared = `${formatBytes(storeBytes)} shared, up to ${formatBytes(checkpointBytes)} for checkpoints`;
   const passes = `${config.devices.length} × ${formatBytes(passBytes)} for passes of ${passSize} images`;
-  if (gpus.length === 0) return [['memory', `about ${formatBytes(totalBytes)}: ${shared}, ${passes}`]];
+  const total = `about ${formatBytes(totalBytes)}: ${shared}`;
+  if (gpus.length === 0) return [['memory', `${total}, ${passes}`]];
   const each = gpus.map(({ device, bytes }) => `${device} about ${formatBytes(bytes)}`).join(', ');
   return [
-    ['memory', shared],
+    ['memory', total],
     ['GPU memory', `${each}: ${passes} among it`],
   ];
 }

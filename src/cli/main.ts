@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line: lists the commands, and turns every end of a command into an exit code:
-// 0 done, 1 a fault of the program or the machine, 2 wrong input, 3 a run that diverged, 130 and 143 asked to stop; a thread
-// that nothing ends makes it 137.
+// 0 done, 1 a fault of the program or the machine, 2 wrong input, 3 a run that diverged, 129 (its
+// terminal was closed), 130 and 143 asked to stop; a thread that nothing ends makes it 137.
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
@@ -9,6 +9,7 @@ import { nearest } from '../config/messages.ts';
 import { UsageError } from '../errors.ts';
 import { fromPackage } from '../package-root.ts';
 import { benchCommand } from './bench.ts';
+import { leaveClosedTerminals, outliveReaders } from './closed-terminal.ts';
 import { configCommand } from './config.ts';
 import { dataCommand } from './data.ts';
 import { doctorCommand } from './doctor.ts';
@@ -102,13 +103,7 @@ function exitCodeOf(error: unknown): number {
   return error instanceof Error && error.name === 'DivergedError' ? 3 : 1;
 }
 
-// A reader that goes away (`| head`) ends neither a training run nor anything else with an error.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-}
-
+outliveReaders();
 try {
   await createProgram().parseAsync();
 } catch (error) {
@@ -116,3 +111,4 @@ try {
   // A thread that never returns from native code: the program would wait for it.
   if (error instanceof Error && 'stuck' in error && error.stuck) process.kill(process.pid, 'SIGKILL');
 }
+leaveClosedTerminals();

@@ -7,6 +7,9 @@ import { constants } from 'node:os';
 /** Of the run's process: it does not supervise in turn. */
 const MARK = 'GRADAMP_SUPERVISED';
 
+/** That ask a run to stop: Ctrl-C, `kill`, and a terminal that is closed. */
+export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 export const isSupervised = (): boolean => process.env[MARK] !== undefined;
 
 export interface SuperviseOptions {
@@ -47,7 +50,7 @@ interface End {
 }
 
 /** Done, wrong input, diverged (it would again), or asked to stop: none of these is mended by a restart. */
-const FINAL = new Set([0, 2, 3, 130, 143]);
+const FINAL = new Set([0, 2, 3, ...SIGNALS.map((name) => 128 + constants.signals[name])]);
 
 const isFailure = ({ code, signal, asked }: End) => !asked && (signal !== undefined || !FINAL.has(code));
 
@@ -61,8 +64,7 @@ function runOnce(args: readonly string[]): Promise<End> {
     child.kill(signal);
   };
   // Before the process is there: a signal that comes between is heard behind it.
-  process.on('SIGINT', forward);
-  process.on('SIGTERM', forward);
+  for (const name of SIGNALS) process.on(name, forward);
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1], ...args], {
     stdio: 'inherit',
     env: { ...process.env, [MARK]: String(process.pid) },
@@ -73,7 +75,6 @@ function runOnce(args: readonly string[]): Promise<End> {
       resolve(signal ? { code: 128 + constants.signals[signal], signal, asked } : { code: code ?? 1, asked }),
     );
   }).finally(() => {
-    process.off('SIGINT', forward);
-    process.off('SIGTERM', forward);
+    for (const name of SIGNALS) process.off(name, forward);
   });
 }

@@ -14,7 +14,7 @@ import { RunDirectory } from '../training/run-directory.ts';
 import { collect } from './arguments.ts';
 import { formatDuration, formatNumberOf, formatPercent } from './format.ts';
 import { createReporter } from './progress.ts';
-import { isSupervised, supervise } from './supervise.ts';
+import { isSupervised, SIGNALS, supervise } from './supervise.ts';
 
 interface TrainCommandOptions {
   readonly set: readonly string[];
@@ -188,12 +188,11 @@ export async function trainShown(
   }
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const ECHO_MILLISECONDS = 1000;
 
 /**
  * Runs `work` with a signal that Ctrl-C aborts; a second Ctrl-C ends the program. An interrupted program exits with
- * 128 + the number of the signal.
+ * 128 + the number of the signal. A closed terminal only asks: shell and system both tell of it.
  * @param notice shows a line.
  */
 export async function interruptible<T>(
@@ -203,6 +202,7 @@ export async function interruptible<T>(
   const controller = new AbortController();
   let asked = Number.NEGATIVE_INFINITY;
   const interrupt = (name: (typeof SIGNALS)[number]) => {
+    if (name === 'SIGHUP' && controller.signal.aborted) return;
     // What is sent to a whole group of processes comes from the supervisor once more.
     if (isSupervised() && performance.now() - asked < ECHO_MILLISECONDS) return;
     asked = performance.now();

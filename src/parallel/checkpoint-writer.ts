@@ -19,23 +19,35 @@ interface Waiting {
   readonly write: () => Promise<void>;
 }
 
-/** One write at a time; of each file one may wait, and a newer one takes its place. */
+/**
+ * One write at a time; of each file one may wait, and a newer one takes its place. One that failed waits for what comes
+ * next, whichever file that is of.
+ */
 export class CheckpointWriter {
   readonly #onFailure: (failure: CheckpointFailure) => void;
   /** By file, of the newest write. */
   readonly #failures = new Map<string, Error>();
   readonly #written = new Map<string, CheckpointTarget>();
   #waiting: readonly Waiting[] = [];
+  /** To be tried again. */
+  #failed: readonly Waiting[] = [];
   #running: Promise<void> | undefined;
 
   constructor(onFailure: (failure: CheckpointFailure) => void) {
     this.#onFailure = onFailure;
   }
 
-  /** Returns at once. A failure is told, and the next write of the file is as welcome as ever. */
+  /** Returns at once. A failure is told, and tried again with the next of any file. */
   submit(target: CheckpointTarget, write: () => Promise<void>): void {
-    const others = this.#waiting.filter((waiting) => waiting.target.file !== target.file);
-    this.#waiting = [...others, { target, write }];
+    this.#start([...this.#failed, { target, write }]);
+  }
+
+  #start(writes: readonly Waiting[]): void {
+    this.#failed = [];
+    for (const write of writes) {
+      const others = this.#waiting.filter(({ target }) => target.file !== write.target.file);
+      this.#waiting = [...others, write];
+    }
     this.#running ??= this.#drain();
   }
 
@@ -51,10 +63,12 @@ export class CheckpointWriter {
   }
 
   /**
-   * When all that was submitted is on the disk.
+   * When all that was submitted is on the disk; what failed is tried once more.
    * @throws Error of the newest write of a file, where that failed.
    */
   async settled(): Promise<void> {
+    await this.idle();
+    this.#start(this.#failed);
     await this.idle();
     for (const [file, error] of this.#failures) {
       throw new Error(
@@ -77,6 +91,8 @@ export class CheckpointWriter {
         const error = cause instanceof Error ? cause : new Error(String(cause));
         const repeated = this.#failures.has(target.file);
         this.#failures.set(target.file, error);
+        const newerWaits = this.#waiting.some((waiting) => waiting.target.file === target.file);
+        if (!newerWaits) this.#failed = [...this.#failed, next];
         this.#onFailure({ ...target, error, repeated });
       }
     }

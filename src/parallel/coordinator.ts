@@ -81,7 +81,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     else RunDirectory.check(directory);
     const dataset = await readCifar(config.dataset, config.dataDir);
     const graph = buildModel({ ...config.model, classes: dataset.classes });
-    checkSizes(config, choice.engine, dataset, graph);
+    checkSizes(config, choice.engine, dataset, graph, { checkpoints: true });
     const images = trainedOn(dataset);
     const { store, resumption } = await openStore(config, options, { graph, trainedOn: images });
     const filled = resumption !== undefined || config.init !== undefined;
@@ -196,7 +196,7 @@ async function openFolder(
     : RunDirectory.reopen(directory, text, progress, told);
 }
 
-/** Training goes on with the checkpoints before, and tries again with the next. */
+/** Training goes on with the checkpoints before. */
 function tellFailure(
   { log }: RunDirectory,
   reporter: Reporter,
@@ -205,7 +205,7 @@ function tellFailure(
   log.checkpointFailed({ file, epoch, step, reason: error.message });
   if (repeated) return;
   reporter.message(
-    `warning: ${file} could not be written (${error.message}); training goes on, the one before it stays, and the next is tried as planned`,
+    `warning: ${file} could not be written (${error.message}); training goes on, the one before it stays, and the next checkpoint brings another try`,
   );
 }
 

@@ -19,6 +19,7 @@ import {
   smallerPass,
   trainingVectors,
 } from './device-memory.ts';
+import { snapshotBytes } from './snapshot.ts';
 import { storeBytes } from './store.ts';
 
 /** Of a data set, what says how long an epoch is. */
@@ -42,15 +43,28 @@ export function samplesOfSteps(config: Config, dataset: TrainingSize, steps: num
 }
 
 /**
- * @param gpus asks for those of the machine; not called for processors.
- * @throws UsageError, one line with the key and the remedy.
+ * Bytes of the copies that a run's checkpoints are written from, at most: the one that is being written, one of each
+ * file that waits (checkpoint-writer.ts), and the next.
  */
+export function checkpointBytes(graph: Graph, config: Config): number {
+  const files = config.validation > 0 ? 2 : 1;
+  return (files + 2) * snapshotBytes(graph, config);
+}
+
+interface SizeOptions {
+  /** Whether checkpoints are written meanwhile. */
+  readonly checkpoints?: boolean;
+  /** Asks for those of the machine; not called for processors. */
+  readonly gpus?: () => readonly CudaDevice[];
+}
+
+/** @throws UsageError, one line with the key and the remedy. */
 export function checkSizes(
   config: Config,
   engine: Engine['name'],
   { train }: TrainingSize,
   graph: Graph,
-  gpus = nativeGpus,
+  { checkpoints = false, gpus = nativeGpus }: SizeOptions = {},
 ): void {
   const { batchSize, accumulate, dataDir, dumpGradients } = config;
   if (train.size < batchSize) {
@@ -73,7 +87,7 @@ export function checkSizes(
   }
   checkMemory(config, engine, graph, {
     ...trainingNeeds(config, train.size),
-    sharedBytes: storeBytes(graph, config),
+    sharedBytes: storeBytes(graph, config) + (checkpoints ? checkpointBytes(graph, config) : 0),
     gpus,
     remedy: 'use fewer devices, a smaller microBatch or a smaller width',
   });

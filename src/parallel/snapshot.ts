@@ -1,6 +1,8 @@
 // Between a store, which the workers train in, and the state of a run, which nobody changes any more.
 
+import type { Config } from '../config/schema.ts';
 import type { StepTotals } from '../engines/engine.ts';
+import type { Graph } from '../models/graph.ts';
 import { meanStatistics, type RunProgress, type RunState, type RunVectors } from '../training/run-state.ts';
 import type { ParameterStore } from './store.ts';
 
@@ -22,6 +24,12 @@ export function takeSnapshot(store: ParameterStore, progress: RunProgress, analy
         accumulators && { accumulators: { S: accumulators.S.slice(), A: accumulators.A.slice() } }),
     },
   };
+}
+
+/** Bytes of a copy at its largest, which is inside an analysis. */
+export function snapshotBytes(graph: Graph, { devices, amplification }: Config): number {
+  const vectors = amplification === 'none' ? 2 : 4;
+  return 4 * (vectors * graph.parameterLength + devices.length * graph.statisticsLength);
 }
 
 /** The store then holds the vectors; running statistics of another number of workers become their mean. */

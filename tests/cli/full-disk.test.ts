@@ -90,7 +90,7 @@ describe.runIf(canLimit)('a checkpoint that the disk has no room for', () => {
   }
   const warnings = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('warning'));
   const warning = (reason: string) =>
-    `warning: checkpoint.msgpack could not be written (${reason}); training goes on, the one before it stays, and the next is tried as planned`;
+    `warning: checkpoint.msgpack could not be written (${reason}); training goes on, the one before it stays, and the next checkpoint brings another try`;
 
   test('for a while is told once, and the next ones are written', PATIENCE, async () => {
     const schedule = ['--set', 'schedule=[[12, 0.05, false, 1]]'];

@@ -32,6 +32,20 @@ export function startGroup(folder: string, ...options: readonly string[]): Progr
   return launch(folder, options, true);
 }
 
+/**
+ * The same on a terminal of its own, by util-linux' `script`: where that is killed, the terminal is closed. The
+ * program's exit code is then in the folder's file `code`.
+ */
+export function startOnTerminal(folder: string, ...options: readonly string[]): ChildProcess {
+  const words = [process.execPath, MAIN, ...options].map((word) => `'${word}'`).join(' ');
+  // The shell in parentheses outlives the terminal.
+  const command = `(trap '' HUP; ${words}; echo $? > code); true`;
+  return spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'ignore'],
+  });
+}
+
 function launch(folder: string, options: readonly string[], detached: boolean): Program {
   if (!existsSync(MAIN)) throw new Error('expected a build; run `npm test`, or `npm run build` before');
   const child = spawn(process.execPath, [MAIN, ...options], {
@@ -56,7 +70,11 @@ export const gradamp = (folder: string, ...options: readonly string[]): Promise<
   start(folder, ...options).ended;
 
 /** When `condition` holds. @throws Error where the program ends before, or a minute does. */
-export async function until({ child }: Program, what: string, condition: () => boolean): Promise<void> {
+export async function until(
+  { child }: Pick<Program, 'child'>,
+  what: string,
+  condition: () => boolean,
+): Promise<void> {
   const deadline = Date.now() + 60_000;
   while (!condition()) {
     const ended = child.exitCode !== null || child.signalCode !== null;

@@ -130,15 +130,22 @@ describe.runIf(process.platform === 'linux')('with restarts: 2', () => {
     expect(runIn(join(folder, 'stopped')).text('metrics.jsonl')).toBe(whole.text('metrics.jsonl'));
   });
 
-  test('a signal to the whole group stops the run after its step, with a checkpoint', PATIENCE, async () => {
-    const run = runIn(join(folder, 'group'));
-    const program = startGroup(folder, 'train', 'run.yaml', '--out', 'group');
-    await until(program, 'the run to train', () => run.epochs() > 0);
-    process.kill(-program.child.pid!, 'SIGTERM');
-    const { code, stderr } = await program.ended;
-    expect(code).toBe(143);
-    expect(stderr).not.toContain('restart');
-    expect(run.files()).toContain('summary.json');
-    expect(run.log('stop')).toHaveLength(1);
-  });
+  test.each([
+    { name: 'SIGTERM', expected: 143 },
+    { name: 'SIGHUP', expected: 129 },
+  ] as const)(
+    '$name to the whole group stops the run after its step, with a checkpoint',
+    PATIENCE,
+    async ({ name, expected }) => {
+      const run = runIn(join(folder, name));
+      const program = startGroup(folder, 'train', 'run.yaml', '--out', name);
+      await until(program, 'the run to train', () => run.epochs() > 0);
+      process.kill(-program.child.pid!, name);
+      const { code, stderr } = await program.ended;
+      expect(code).toBe(expected);
+      expect(stderr).not.toContain('restart');
+      expect(run.files()).toContain('summary.json');
+      expect(run.log('stop')).toHaveLength(1);
+    },
+  );
 });

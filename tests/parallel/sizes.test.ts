@@ -1,12 +1,17 @@
 // What is refused before a replica is made: batches that the data do not fill, passes that do not fit.
 
-import { totalmem } from 'node:os';
-import { describe, expect, test } from 'vitest';
+import * as os from 'node:os';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { buildModel } from '../../src/models/index.ts';
 import { estimateEvaluationBytes, estimatePassBytes } from '../../src/models/summary.ts';
 import { deviceBytes } from '../../src/parallel/device-memory.ts';
-import { checkEvaluationSize, checkSizes, trainingNeeds } from '../../src/parallel/sizes.ts';
+import { checkEvaluationSize, checkpointBytes, checkSizes, trainingNeeds } from '../../src/parallel/sizes.ts';
+import { takeSnapshot } from '../../src/parallel/snapshot.ts';
+import { createStore, storeBytes } from '../../src/parallel/store.ts';
+import { NO_PROGRESS } from '../../src/training/run-state.ts';
 import { testConfig } from './fixtures.ts';
+
+vi.mock('node:os', { spy: true });
 
 const size = { train: { size: 50_000 } };
 const setUp = (changes: Record<string, unknown>) => {
@@ -93,7 +98,7 @@ describe('on GPUs', () => {
   test('what does not fit the memory of one is told, with passes that would', () => {
     const check = (changes: Record<string, unknown>, ...gpus: number[]) => {
       const { config, graph } = onGpu({ model: 'resnet101', batchSize: 512, ...changes });
-      return () => checkSizes(config, 'torch', size, graph, () => gpus.map(gpu));
+      return () => checkSizes(config, 'torch', size, graph, { gpus: () => gpus.map(gpu) });
     };
     expect(check({}, 40)).not.toThrow();
     expect(check({}, 16)).toThrow(
@@ -110,13 +115,15 @@ describe('on GPUs', () => {
   });
 
   test('an evaluation is that of one worker, and the memory of the machine does not count activations', () => {
-    const images = Math.ceil(totalmem() / (4 * 64 * 32 * 32));
+    const images = Math.ceil(os.totalmem() / (4 * 64 * 32 * 32));
     const { config, graph } = onGpu({ batchSize: images, devices: ['cuda:1', 'cuda:0'] });
     const check = (...gpus: number[]) => checkEvaluationSize(config, 'torch', graph, () => gpus.map(gpu));
     expect(() => check(1, 1e6)).not.toThrow();
     expect(() => check(1e6, 1)).toThrow(/^model resnet18: expected a worker to fit the 1\.0 GiB of cuda:1 /);
     const train = { train: { size: images } };
-    expect(() => checkSizes(config, 'torch', train, graph, () => [gpu(1e6), gpu(1e6)])).not.toThrow();
+    expect(() =>
+      checkSizes(config, 'torch', train, graph, { gpus: () => [gpu(1e6), gpu(1e6)] }),
+    ).not.toThrow();
   });
 });
 
@@ -138,7 +145,7 @@ test('more batches for a step than an epoch has, and steps to record that the ru
 
 test('a machine with too little memory is told', () => {
   // Backend cpu has no limit of its own.
-  const images = Math.ceil(totalmem() / (4 * 64 * 32 * 32));
+  const images = Math.ceil(os.totalmem() / (4 * 64 * 32 * 32));
   const { config, graph } = setUp({ batchSize: images, backend: 'cpu' });
   expect(() => checkEvaluationSize(config, 'tfjs', graph)).toThrow(
     /^model resnet18: expected a worker to fit the .* GiB of this machine, but it needs about .* GiB; evaluate it on a machine with more$/,
@@ -146,4 +153,31 @@ test('a machine with too little memory is told', () => {
   expect(() => checkSizes(config, 'tfjs', { train: { size: images } }, graph)).toThrow(
     /expected a worker to fit .*; use fewer devices, a smaller microBatch or a smaller width$/,
   );
+});
+
+test.each([
+  ['analyses', {}, 3],
+  ['amplifies nothing', { amplification: 'none' }, 3],
+  ['holds images out, and so has a second file', { validation: 1000 }, 4],
+])('the checkpoints of a run that %s may hold copies of all that it remembers', (_, changes, copies) => {
+  const { config, graph } = setUp({ model: 'resnet8', devices: ['cpu', 'cpu'], ...changes });
+  const { vectors } = takeSnapshot(createStore(graph, config), { ...NO_PROGRESS, step: 1 }, true);
+  const { weights, velocity, statistics, accumulators } = vectors;
+  const all = [weights, velocity, ...statistics, ...Object.values(accumulators ?? {})];
+  const bytes = all.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  expect(checkpointBytes(graph, config)).toBe(copies * bytes);
+});
+
+test('memory counts for checkpoints where they are written', () => {
+  const { config, graph } = setUp({ model: 'resnet8', batchSize: 8, engine: 'torch' });
+  const without = storeBytes(graph, config) + estimatePassBytes(graph, 8);
+  const memory = vi.spyOn(os, 'totalmem');
+  onTestFinished(() => memory.mockRestore());
+  const check = (checkpoints: boolean) => () => checkSizes(config, 'torch', size, graph, { checkpoints });
+  memory.mockReturnValue(without + checkpointBytes(graph, config));
+  expect(check(true)).not.toThrow();
+  memory.mockReturnValue(without + checkpointBytes(graph, config) - 1);
+  expect(check(true)).toThrow(/^model resnet8: expected a worker to fit the .* GiB of this machine/);
+  memory.mockReturnValue(without);
+  expect(check(false)).not.toThrow();
 });
