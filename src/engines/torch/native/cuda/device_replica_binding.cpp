@@ -198,35 +198,40 @@ class DeviceReplicaObject : public Napi::ObjectWrap<DeviceReplicaObject> {
   }
 
  private:
+  struct NamedVector {
+    std::string name;
+    float* values;
+  };
+
   void upload(const Napi::CallbackInfo& info) {
     auto& replica = checked();
-    const auto [vector, values] = vectorArgument(info);
+    const auto vector = vectorArgument(info);
     withErrors(info.Env(), [&] {
-      if (vector == "weights") return replica.uploadWeights(values);
-      if (vector == "velocity") return replica.uploadVelocity(values);
-      if (vector == "statistics") return replica.uploadStatistics(values);
-      if (vector == "S") return replica.uploadS(values);
-      if (vector == "A") return replica.uploadA(values);
+      if (vector.name == "weights") return replica.uploadWeights(vector.values);
+      if (vector.name == "velocity") return replica.uploadVelocity(vector.values);
+      if (vector.name == "statistics") return replica.uploadStatistics(vector.values);
+      if (vector.name == "S") return replica.uploadS(vector.values);
+      if (vector.name == "A") return replica.uploadA(vector.values);
       throw typeError("vector", "weights, velocity, statistics, S or A", info[0]);
     });
   }
 
   void download(const Napi::CallbackInfo& info) {
     auto& replica = checked();
-    const auto [vector, values] = vectorArgument(info);
+    const auto vector = vectorArgument(info);
     withErrors(info.Env(), [&] {
-      if (vector == "weights") return replica.downloadWeights(values);
-      if (vector == "velocity") return replica.downloadVelocity(values);
-      if (vector == "statistics") return replica.downloadStatistics(values);
-      if (vector == "S") return replica.downloadS(values);
-      if (vector == "A") return replica.downloadA(values);
-      if (vector == "gradient") return replica.downloadGradient(values);
+      if (vector.name == "weights") return replica.downloadWeights(vector.values);
+      if (vector.name == "velocity") return replica.downloadVelocity(vector.values);
+      if (vector.name == "statistics") return replica.downloadStatistics(vector.values);
+      if (vector.name == "S") return replica.downloadS(vector.values);
+      if (vector.name == "A") return replica.downloadA(vector.values);
+      if (vector.name == "gradient") return replica.downloadGradient(vector.values);
       throw typeError("vector", "weights, velocity, gradient, statistics, S or A", info[0]);
     });
   }
 
-  /** A vector's name, and numbers of its length: of S and A, the shard's. */
-  std::pair<std::string, float*> vectorArgument(const Napi::CallbackInfo& info) {
+  /** With numbers of its length: of S and A, the shard's. */
+  NamedVector vectorArgument(const Napi::CallbackInfo& info) {
     const std::string vector = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
     const bool accumulated = vector == "S" || vector == "A";
     if (accumulated && !accumulates_) {
