@@ -73,9 +73,9 @@ describe('batch norms that take their statistics together', () => {
     },
   );
 
-  it('serve a batch that is too small for all workers', async () => {
-    const changes = { ...resnet, batchSize: 1 };
-    const options = { train: 2, steps: 2, learningRate: 0.01 };
+  it('serve a last batch that is too small for all workers', async () => {
+    const changes = { ...resnet, batchSize: 2 };
+    const options = { train: 3, learningRate: 0.01 };
     const one = await trained({ ...changes, devices: [device] }, options);
     const two = await trained({ ...changes, devices: [device, device], syncBatchNorm: true }, options);
     expect(two.iterations).toBe(2);

@@ -494,18 +494,16 @@ void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {
   C10_CUDA_CHECK(cudaMemsetAsync(nonFinite, 0, sizeof(int32_t), c10::cuda::getCurrentCUDAStream()));
   // A step that is skipped puts them back.
   copyAsync(statisticsBefore_.data_ptr(), statistics_.data_ptr(), statistics_.nbytes(), cudaMemcpyDeviceToDevice);
+  const auto own = samplesOf(passes);
   together([&] {
     sweep(passes, samples);
     // Where the last pass was not swept, nothing is on its way as yet.
     reduceBehind(0);
+    // Beside the last slice.
+    checkFinite(pointer<float>(statistics_), statistics_.numel(), nonFinite);
+    checkLosses(pointer<float>(replica_.samples()), own, nonFinite);
   });
-  const auto own = samplesOf(passes);
-  const auto* losses = pointer<float>(replica_.samples());
-  const auto* hits = losses + own;
-
   checkFinite(pointer<float>(gradient_), gradient_.numel(), nonFinite);
-  checkFinite(pointer<float>(statistics_), statistics_.numel(), nonFinite);
-  checkLosses(losses, own, nonFinite);
   if (group_) together([&] { group_->maximum(nonFinite_); });
 
   const auto& update = options_.update;
@@ -530,7 +528,8 @@ void DeviceReplica::run(const std::vector<Batch>& passes, int64_t samples) {
           .nesterov = update.nesterov,
       },
       chunks(), input, pointer<TensorScales>(scales_), nonFinite);
-  finishStep(losses, hits, own, nonFinite, pointer<float>(statistics_), pointer<float>(statisticsBefore_),
+  const auto* losses = pointer<float>(replica_.samples());
+  finishStep(losses, losses + own, own, nonFinite, pointer<float>(statistics_), pointer<float>(statisticsBefore_),
              statistics_.numel(), pointer<StepTotals>(totals_));
 }
 
