@@ -19,7 +19,7 @@ import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { acquireRunLock, type RunLock } from '../training/run-lock.ts';
 import { NO_PROGRESS, type RunProgress, type RunState } from '../training/run-state.ts';
-import { readInitialWeights } from '../training/weights-file.ts';
+import { normalisationWarning, readInitialWeights } from '../training/weights-file.ts';
 import { type CheckpointFailure, CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
 import {
@@ -83,7 +83,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     checkSizes(config, choice.engine, dataset, graph, { checkpoints: true });
     const images = trainedOn(dataset);
-    const { store, resumption } = await openStore(config, options, { graph, trainedOn: images });
+    const { store, resumption, warning } = await openStore(config, options, { graph, trainedOn: images });
     const filled = resumption !== undefined || config.init !== undefined;
 
     const control = createControlBuffers(config.devices.length);
@@ -109,7 +109,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       secondsBefore: progress.seconds,
       warnings: new Set(),
     };
-    announce(run, from, resumption, choice.warnings);
+    announce(run, from, resumption, [...choice.warnings, ...(warning ? [warning] : [])]);
     const position = { progress, savedAt: performance.now() };
     if (from !== undefined) await restoreBest(run, position);
     return await trainRun(run, position, options.until);
@@ -149,7 +149,7 @@ async function openStore(
   config: Config,
   { from, directory }: TrainOptions,
   subject: { readonly graph: Graph; readonly trainedOn: TrainedOn },
-): Promise<{ readonly store: ParameterStore; readonly resumption?: Resumption }> {
+): Promise<{ readonly store: ParameterStore; readonly resumption?: Resumption; readonly warning?: string }> {
   const store = createStore(subject.graph, config);
   const origin = await findOrigin(from, directory);
   if (origin) {
@@ -158,8 +158,10 @@ async function openStore(
     return { store, resumption };
   }
   if (config.init !== undefined) {
-    const { weights, statistics } = readInitialWeights(config.init, subject.graph);
+    const initial = readInitialWeights(config.init, subject.graph);
+    const { weights, statistics } = initial;
     fillStore(store, { weights, velocity: store.velocity, statistics: [statistics] });
+    return { store, warning: normalisationWarning(config.init, initial, subject.trainedOn.normalisation) };
   }
   return { store };
 }
