@@ -19,7 +19,7 @@ import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
 import { acquireRunLock, type RunLock } from '../training/run-lock.ts';
 import { NO_PROGRESS, type RunProgress, type RunState } from '../training/run-state.ts';
-import { readInitialWeights } from '../training/weights-file.ts';
+import { normalisationWarning, readInitialWeights } from '../training/weights-file.ts';
 import { type CheckpointFailure, CheckpointWriter } from './checkpoint-writer.ts';
 import { createControlBuffers } from './control.ts';
 import {
@@ -34,6 +34,7 @@ import {
 } from './epoch.ts';
 import { linesOf, outline } from './outline.ts';
 import { ProgressMeter } from './progress-meter.ts';
+import { describeRefusal } from './record.ts';
 import { describeResumption, type Fork, findOrigin, type Resumption, resumeFrom } from './resumption.ts';
 import { checkSizes, samplesOfSteps, stepsPerEpoch, trainedImages } from './sizes.ts';
 import { fillStore } from './snapshot.ts';
@@ -83,7 +84,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     const graph = buildModel({ ...config.model, classes: dataset.classes });
     checkSizes(config, choice.engine, dataset, graph, { checkpoints: true });
     const images = trainedOn(dataset);
-    const { store, resumption } = await openStore(config, options, { graph, trainedOn: images });
+    const { store, resumption, warning } = await openStore(config, options, { graph, trainedOn: images });
     const filled = resumption !== undefined || config.init !== undefined;
 
     const control = createControlBuffers(config.devices.length);
@@ -109,7 +110,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
       secondsBefore: progress.seconds,
       warnings: new Set(),
     };
-    announce(run, from, resumption, choice.warnings);
+    announce(run, from, resumption, [...choice.warnings, ...(warning ? [warning] : [])]);
     const position = { progress, savedAt: performance.now() };
     if (from !== undefined) await restoreBest(run, position);
     return await trainRun(run, position, options.until);
@@ -149,7 +150,7 @@ async function openStore(
   config: Config,
   { from, directory }: TrainOptions,
   subject: { readonly graph: Graph; readonly trainedOn: TrainedOn },
-): Promise<{ readonly store: ParameterStore; readonly resumption?: Resumption }> {
+): Promise<{ readonly store: ParameterStore; readonly resumption?: Resumption; readonly warning?: string }> {
   const store = createStore(subject.graph, config);
   const origin = await findOrigin(from, directory);
   if (origin) {
@@ -158,8 +159,10 @@ async function openStore(
     return { store, resumption };
   }
   if (config.init !== undefined) {
-    const { weights, statistics } = readInitialWeights(config.init, subject.graph);
+    const initial = readInitialWeights(config.init, subject.graph);
+    const { weights, statistics } = initial;
     fillStore(store, { weights, velocity: store.velocity, statistics: [statistics] });
+    return { store, warning: normalisationWarning(config.init, initial, subject.trainedOn.normalisation) };
   }
   return { store };
 }
@@ -216,9 +219,8 @@ function announce(
   resumption: Resumption | undefined,
   warnings: readonly string[],
 ): void {
-  const { config, dataset, graph, engine, files, reporter } = run;
+  const { config, dataset, engine, files, reporter } = run;
   const { devices, seeds } = config;
-  if (config.dumpGradients) files.writeGradientLayout(graph);
   files.log.start({
     config: configDocument(config),
     version: JSON.parse(readFileSync(fromPackage('package.json'), 'utf8')).version,
@@ -234,6 +236,17 @@ function announce(
     for (const line of lines) reporter.message(line);
   }
   for (const warning of warnings) warnOnce(run, warning);
+  if (config.dumpGradients) describeGradients(run);
+}
+
+/** What the recorded ones hold, beside them. */
+function describeGradients(run: Run): void {
+  const { files, graph } = run;
+  try {
+    files.writeGradientLayout(graph);
+  } catch (error) {
+    warnOnce(run, describeRefusal(files.file('gradients/layout.json'), error));
+  }
 }
 
 function summarise(run: Run, { progress }: RunState): RunSummary {

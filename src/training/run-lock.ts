@@ -1,15 +1,23 @@
 // One process a run's folder. Each puts down a file of its own name and looks for those of others: no name is ever used
 // again, so that the files of the dead can be removed by whoever sees them, whatever killed those.
 
-import { readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { asUsageError, makeFolders } from './folder.ts';
 
-/** `.lock-<host>-<pid>-<start>`: no two processes have the same name, and no dead one's name comes again. */
+/** `.lock-<place>-<pid>-<start>`: no two processes have the same name, and no dead one's name comes again. */
 const NAME = /^\.lock-(.+)-(\d+)-(\d+)$/;
-/** Of another machine all that can be seen is whether it still renews its lock. */
+/** Of another machine or container all that can be seen is whether it still renews its lock. */
 const RENEWAL_SECONDS = 10;
 const STALE_SECONDS = 60;
 
@@ -19,7 +27,8 @@ export interface RunLock {
 
 interface Holder {
   readonly file: string;
-  readonly host: string;
+  /** Where the process number counts. */
+  readonly place: string;
   readonly pid: number;
   readonly start: string;
 }
@@ -30,7 +39,7 @@ interface Holder {
  */
 export function acquireRunLock(directory: string): RunLock {
   const start = statusOf(process.pid)?.start ?? String(Date.now());
-  const own = `.lock-${safeHost()}-${process.pid}-${start}`;
+  const own = `.lock-${ownPlace()}-${process.pid}-${start}`;
   const file = join(directory, own);
   try {
     makeFolders(directory);
@@ -58,23 +67,23 @@ export const isRunLock = (name: string) => NAME.test(name);
 
 /** Removes the files of the dead, too. */
 function refuseOthers(directory: string, own: string): void {
-  for (const { file, host, pid, start } of holders(directory)) {
+  for (const { file, place, pid, start } of holders(directory)) {
     if (file === join(directory, own)) continue;
-    const alive = host === safeHost() ? isRunning(pid, start) : isRenewed(file);
+    const alive = place === ownPlace() ? isRunning(pid, start) : isRenewed(file);
     if (!alive) {
       remove(file);
       continue;
     }
     throw new UsageError(
-      `${directory}: expected a folder that no other process writes, got one that process ${pid} on ${host} writes${sinceWhen(file)}; wait until it has ended or choose another with --out`,
+      `${directory}: expected a folder that no other process writes, got one that process ${pid} on ${hostOf(place)} writes${sinceWhen(file)}; wait until it has ended or choose another with --out`,
     );
   }
 }
 
 function holders(directory: string): readonly Holder[] {
   return readdirSync(directory).flatMap((name) => {
-    const [, host, pid, start] = NAME.exec(name) ?? [];
-    return host === undefined ? [] : [{ file: join(directory, name), host, pid: Number(pid), start }];
+    const [, place, pid, start] = NAME.exec(name) ?? [];
+    return place === undefined ? [] : [{ file: join(directory, name), place, pid: Number(pid), start }];
   });
 }
 
@@ -89,7 +98,7 @@ function held(file: string): RunLock {
   return { release };
 }
 
-/** A renewal that fails costs nothing on this machine; on another, a minute of them in a row does. */
+/** A renewal that fails costs nothing in this place; for another, a minute of them in a row does. */
 function renew(file: string): void {
   try {
     const now = new Date();
@@ -144,7 +153,23 @@ function sinceWhen(file: string): string {
   }
 }
 
-const safeHost = () =>
-  hostname()
+/** `<host>@<boot>.<namespace>`: containers may share a host's name, and machines a number of their namespaces. */
+function ownPlace(): string {
+  const host = hostname()
     .replaceAll(/[^A-Za-z0-9._-]/g, '_')
-    .slice(0, 100) || 'localhost';
+    .slice(0, 100);
+  return `${host || 'localhost'}${ownNamespace()}`;
+}
+
+const hostOf = (place: string) => place.split('@')[0];
+
+/** On Linux, of this process's numbers; empty elsewhere. By namespaces(7) the link reads `pid:[<inode>]`. */
+function ownNamespace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').slice(0, 8);
+    const [inode] = /\d+/.exec(readlinkSync('/proc/self/ns/pid')) ?? [];
+    return inode === undefined ? '' : `@${boot}.${inode}`;
+  } catch {
+    return '';
+  }
+}

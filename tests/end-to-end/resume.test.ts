@@ -244,7 +244,7 @@ describe('init', () => {
     await exportRun(join(folder, 'whole'), { out: file });
     const controller = new AbortController();
     controller.abort();
-    const { reporter } = watcher();
+    const { reporter, messages } = watcher();
     const directory = join(folder, 'started');
     await train(configOf({ init: file }), { directory, reporter, signal: controller.signal });
     const started = await outcome('started');
@@ -254,5 +254,23 @@ describe('init', () => {
     const again = join(folder, 'again.safetensors');
     await exportRun(directory, { out: again });
     expect(readFileSync(again)).toEqual(readFileSync(file));
+    expect(messages).toEqual([]);
+  });
+
+  it('says where the weights have seen images of another normalisation, once, and trains on', async () => {
+    const dataDir = join(folder, 'data-of-other-colours');
+    await synthesize({ dataset: 'cifar10', directory: dataDir, seed: 9, train: 80, test: 10 });
+    const file = join(folder, 'seen.safetensors');
+    await exportRun(join(folder, 'whole'), { out: file });
+    const { messages, log, metrics } = await run('moved', { dataDir, init: file }, { until: 1 });
+    const warnings = log.filter(({ event }) => event === 'warning');
+    expect(warnings).toMatchObject([
+      {
+        level: 'warning',
+        message: expect.stringMatching(/^init: expected weights of images with the data set's mean /),
+      },
+    ]);
+    expect(messages).toEqual([`warning: ${warnings[0].message}`]);
+    expect(metrics).toHaveLength(1);
   });
 });

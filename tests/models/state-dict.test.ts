@@ -17,7 +17,12 @@ import { fromStateDict, type ModelState, stateTensors, toStateDict } from '../..
 import { fromPackage } from '../../src/package-root.ts';
 import { draw, Stream, toUnit } from '../../src/random.ts';
 import { decodeSafetensors, encodeSafetensors, type Tensor } from '../../src/training/safetensors.ts';
-import { decodeWeights, encodeWeights, readInitialWeights } from '../../src/training/weights-file.ts';
+import {
+  decodeWeights,
+  encodeWeights,
+  normalisationWarning,
+  readInitialWeights,
+} from '../../src/training/weights-file.ts';
 import { batchOf, normalisation, randomSplit } from '../engines/fixtures.ts';
 import { loadEngine } from '../engines/load.ts';
 
@@ -196,7 +201,37 @@ describe('initial weights', () => {
   test('are those of the file', () => {
     const file = path('resnet8.safetensors');
     writeFileSync(file, encodeWeights(graph, state, { width: 0.25, normalisation }));
-    expectSame(readInitialWeights(file, graph), state);
+    const read = readInitialWeights(file, graph);
+    expectSame(read, state);
+    expect(read.normalisation).toEqual(normalisation);
+  });
+
+  test('tell the normalisation only where the file holds one, of numbers by channel', () => {
+    const tensors = toStateDict(graph, state);
+    const normalisationOf = (metadata: Record<string, string>) =>
+      decodeWeights(graph, encodeSafetensors({ metadata: new Map(Object.entries(metadata)), tensors }))
+        .normalisation;
+    const mean = '[0.5,0.4,0.3]';
+    expect(normalisationOf({ mean, std: mean })).toEqual({ mean: [0.5, 0.4, 0.3], std: [0.5, 0.4, 0.3] });
+    expect(normalisationOf({})).toBeUndefined();
+    for (const std of ['', 'tensor(0.25)', '0.25', '[0.2,0.2]', '[0.2,0.2,null]', '{"0":1}']) {
+      expect(normalisationOf({ mean, std }), std).toBeUndefined();
+    }
+  });
+
+  test('that have seen other images are told, and not where the figures were only rounded', () => {
+    const of = (mean: number[], std = [0.247, 0.243, 0.261]) => ({ mean, std });
+    const data = of([0.49139968, 0.48215841, 0.44653091]);
+    const warning = (given?: typeof data) =>
+      normalisationWarning('a.safetensors', { ...state, normalisation: given }, data);
+    expect(warning()).toBeUndefined();
+    expect(warning(of([0.491, 0.482, 0.447]))).toBeUndefined();
+    expect(warning(of([0.485, 0.456, 0.406]))).toBe(
+      "init: expected weights of images with the data set's mean [0.4914, 0.4822, 0.4465] and deviation [0.2470, 0.2430, 0.2610], got mean [0.4850, 0.4560, 0.4060] and deviation [0.2470, 0.2430, 0.2610] in a.safetensors; training goes on with the data set's",
+    );
+    expect(warning(of([...data.mean], [0.247, 0.243, 0.2]))).toContain(
+      'deviation [0.2470, 0.2430, 0.2000] in',
+    );
   });
 
   test.each([

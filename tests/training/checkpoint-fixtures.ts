@@ -1,6 +1,14 @@
-// A made-up run between two of its steps, with a value for every field that a checkpoint has.
+// A made-up run between two of its steps, with a value for every field that a checkpoint has; and the bytes of one.
 
-import type { CheckpointContent } from '../../src/training/checkpoint.ts';
+import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import {
+  type Checkpoint,
+  type CheckpointContent,
+  encodeCheckpoint,
+  hashConfig,
+  readCheckpoint,
+} from '../../src/training/checkpoint.ts';
 import { metrics, selection } from './fixtures.ts';
 
 export interface MadeUpRun {
@@ -14,8 +22,12 @@ export interface MadeUpRun {
   readonly analysed?: boolean;
 }
 
-export const shared = (length: number, value: (i: number) => number): Float32Array =>
-  new Float32Array(new SharedArrayBuffer(4 * length)).map((_, i) => value(i));
+/** As the workers share them; zeros by default. */
+export function shared(length: number, value?: (i: number) => number): Float32Array {
+  const vector = new Float32Array(new SharedArrayBuffer(4 * length));
+  if (value) for (let i = 0; i < length; i++) vector[i] = value(i);
+  return vector;
+}
 
 export function madeUpContent(run: MadeUpRun = {}): CheckpointContent {
   const { epoch = 2, step = 3, parameters = 1024, statistics = 36, ranks = 2, analysed = true } = run;
@@ -58,4 +70,33 @@ export function madeUpContent(run: MadeUpRun = {}): CheckpointContent {
       ...(analysed && { accumulators: { S: vector(8), A: vector(9) } }),
     },
   };
+}
+
+export const encoded = (content: CheckpointContent): Buffer => Buffer.concat([...encodeCheckpoint(content)]);
+
+/** Of a file that is made of the bytes. */
+export async function readBytes(file: string, bytes: Uint8Array): Promise<Checkpoint> {
+  writeFileSync(file, bytes);
+  return readCheckpoint(file);
+}
+
+/** What reading a content's file gives. */
+export const expected = (content: CheckpointContent) => ({
+  format: 'gradamp-checkpoint',
+  version: 2,
+  config: content.config,
+  configHash: hashConfig(content.config),
+  trainedOn: content.trainedOn,
+  progress: content.progress,
+  vectors: content.vectors,
+});
+
+/** Bytes of the checksum, with its key. */
+export const TRAILER = 43;
+
+/** The same bytes with the checksum that they should have. */
+export function withChecksum(bytes: Buffer): Buffer {
+  const front = bytes.subarray(0, Math.max(0, bytes.length - TRAILER));
+  const digest = createHash('sha256').update(front).digest();
+  return Buffer.concat([front, Buffer.from('\xa8checksum\xc4\x20', 'latin1'), digest]);
 }

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -36,11 +36,16 @@ afterEach(() => {
 
 const locks = () => readdirSync(path).filter(isRunLock);
 const host = hostname().replaceAll(/[^A-Za-z0-9._-]/g, '_');
+/** The host, which start of it, and which namespace of process numbers. */
+const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').split('-')[0];
+const place = `${host}@${boot}.${statSync('/proc/self/ns/pid').ino}`;
 /** Ticks since the machine's start, at which a process began. */
 const startOf = (pid: number) => readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ')[19];
 
 /** A process that says whether it got the lock, and then lives on until it is told to end. */
-async function contender(): Promise<{ readonly child: ChildProcess; readonly said: string }> {
+async function contender(
+  ...wrapper: string[]
+): Promise<{ readonly child: ChildProcess; readonly said: string }> {
   const program = `
     import { acquireRunLock } from ${JSON.stringify(LOCK_MODULE)};
     try {
@@ -50,7 +55,8 @@ async function contender(): Promise<{ readonly child: ChildProcess; readonly sai
       console.log(error.name + ': ' + error.message);
     }
     process.stdin.on('end', () => process.exit()).resume();`;
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+  const [command, ...words] = [...wrapper, process.execPath, '--input-type=module', '--eval', program];
+  const child = spawn(command, words, {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   children.push(child);
@@ -101,7 +107,7 @@ describe('between two processes', () => {
     const zombie = Number(String(said));
     await vi.waitFor(() => expect(readFileSync(`/proc/${zombie}/stat`, 'latin1')).toContain(') Z '), 5_000);
     mkdirSync(path);
-    writeFileSync(join(path, `.lock-${host}-${zombie}-${startOf(zombie)}`), '');
+    writeFileSync(join(path, `.lock-${place}-${zombie}-${startOf(zombie)}`), '');
     held = acquireRunLock(path);
     expect(locks()).toHaveLength(1);
   });
@@ -110,7 +116,7 @@ describe('between two processes', () => {
 it('makes the folder, is a file in it, and is gone when it is released', () => {
   path = join(folder, 'runs', 'one');
   held = acquireRunLock(path);
-  expect(locks()).toEqual([`.lock-${host}-${process.pid}-${startOf(process.pid)}`]);
+  expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
   held.release();
   held.release();
   expect(readdirSync(path)).toEqual([]);
@@ -120,47 +126,67 @@ it('makes the folder, is a file in it, and is gone when it is released', () => {
 it('another process that has got the number of a dead one since does not keep its lock', () => {
   mkdirSync(path);
   // The parent lives, but began at another time.
-  writeFileSync(join(path, `.lock-${host}-${process.ppid}-1`), '');
+  writeFileSync(join(path, `.lock-${place}-${process.ppid}-1`), '');
   held = acquireRunLock(path);
-  expect(locks()).toEqual([`.lock-${host}-${process.pid}-${startOf(process.pid)}`]);
+  expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
 });
 
 it('a process of this machine holds its lock however old it is', () => {
   mkdirSync(path);
-  const file = join(path, `.lock-${host}-${process.ppid}-${startOf(process.ppid)}`);
+  const file = join(path, `.lock-${place}-${process.ppid}-${startOf(process.ppid)}`);
   writeFileSync(file, '2026-01-02T03:04:05.678Z');
   utimesSync(file, 0, 0);
   expect(() => acquireRunLock(path)).toThrow(UsageError);
   expect(() => acquireRunLock(path)).toThrow(
     `that process ${process.ppid} on ${host} writes since 2026-01-02T03:04:05.678Z; wait`,
   );
-  expect(locks()).toEqual([`.lock-${host}-${process.ppid}-${startOf(process.ppid)}`]);
+  expect(locks()).toEqual([`.lock-${place}-${process.ppid}-${startOf(process.ppid)}`]);
 });
 
-describe('of another machine', () => {
-  const elsewhere = '.lock-some-other-host-12-345';
-  const renewedBefore = (seconds: number) => {
+describe.each([
+  ['another machine', 'some-other-host', 'some-other-host'],
+  ['another container of this machine', `${host}@${boot}.4026531000`, host],
+  ['another machine of the same name', `${host}@00000000.${place.split('.').at(-1)}`, host],
+  ['a machine that tells no namespaces', host, host],
+])('of %s', (_, other, name) => {
+  /** By a process whose number is in use here. */
+  const elsewhere = `.lock-${other}-${process.ppid}-${startOf(process.ppid)}`;
+  /** By one whose number is not. */
+  const unknown = `.lock-${other}-4194305-345`;
+  const renewedBefore = (seconds: number, lock: string) => {
     mkdirSync(path);
-    const file = join(path, elsewhere);
+    const file = join(path, lock);
     writeFileSync(file, '');
     const then = Date.now() / 1000 - seconds;
     utimesSync(file, then, then);
   };
 
   it('a lock that was renewed within a minute is held', () => {
-    renewedBefore(50);
+    renewedBefore(50, unknown);
     expect(() => acquireRunLock(path)).toThrow(
-      'got one that process 12 on some-other-host writes; wait until it has ended or choose another with --out',
+      `got one that process 4194305 on ${name} writes; wait until it has ended or choose another with --out`,
     );
-    expect(locks()).toEqual([elsewhere]);
+    expect(locks()).toEqual([unknown]);
   });
 
   it('one that was not is dead', () => {
-    renewedBefore(70);
+    renewedBefore(70, elsewhere);
     held = acquireRunLock(path);
     expect(locks()).toHaveLength(1);
     expect(locks()).not.toContain(elsewhere);
   });
+});
+
+/** Needs a privilege that not every machine gives. */
+const UNSHARE = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const canUnshare = spawnSync(UNSHARE[0], [...UNSHARE.slice(1), 'true']).status === 0;
+
+it.runIf(canUnshare)('a process that another namespace does not see keeps its folder from it', async () => {
+  const first = await contender();
+  expect(first.said).toBe('got it');
+  const second = await contender(...UNSHARE);
+  expect(second.said).toContain(`got one that process ${first.child.pid} on ${host} writes since `);
+  expect(locks()).toHaveLength(1);
 });
 
 it('is renewed every ten seconds', () => {
@@ -191,7 +217,7 @@ it('a folder that cannot be made or written is wrong input', () => {
 });
 
 it('files of other names are none of its', () => {
-  expect(['.lock-a-1-2', '.lock-a-b.c_d-10-20'].map(isRunLock)).toEqual([true, true]);
+  expect(['.lock-a-1-2', '.lock-a-b.c_d@e.5-10-20'].map(isRunLock)).toEqual([true, true]);
   expect(['.lock', '.lock-a-1', '.lock-a-x-2', 'lock-a-1-2', '.lock-1-2'].map(isRunLock)).toEqual([
     false,
     false,

@@ -3,6 +3,8 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+
 #include "../cuda/kernels.h"
 #include "../operations.h"
 #include "check.h"
@@ -168,6 +170,20 @@ void checkBackward(Check& check, at::ScalarType type, bool sole, bool accumulate
   });
 }
 
+/** Of a channel with a NaN in it, no number is left, behind a ReLU either; the other channels have theirs. */
+void checkNaN(Check& check, at::ScalarType type) {
+  emulation::setMultiprocessorCount(2);
+  const Layer layer(16, true, false);
+  auto x = randomMap({3, 16, 6, 6}, type);
+  x[1][5][2][3] = NAN;
+  const auto results = check.inAnyOrder([&] {
+    Saved saved;
+    return std::vector{cuda::normalise(layer.step, x, {}, layer.copy(), saved)};
+  });
+  const auto lost = results[0].isnan().sum({0, 2, 3});
+  for (int64_t c = 0; c < 16; c++) check.holds("NaN", lost[c].item().toLong() == (c == 5 ? 3 * 6 * 6 : 0));
+}
+
 }  // namespace
 
 void checkBatchNorm() {
@@ -176,6 +192,7 @@ void checkBatchNorm() {
     check("batch norm, forward" + suffix, [&](Check& check) { checkForward(check, type); });
     check("batch norm, forward again" + suffix, [&](Check& check) { checkAgain(check, type); });
     check("batch norm, running statistics" + suffix, [&](Check& check) { checkRunning(check, type); });
+    check("batch norm, NaN" + suffix, [&](Check& check) { checkNaN(check, type); });
     check("batch norm, backward" + suffix, [&](Check& check) { checkBackward(check, type, true, true); });
     check("batch norm, backward, shared dy, first pass" + suffix,
           [&](Check& check) { checkBackward(check, type, false, false); });

@@ -25,6 +25,11 @@ Layer::Layer(int64_t channels, bool relu, bool residual, bool aligned) : step{} 
   step.relu = relu;
   const auto length = start + 2 * room;
   vectors.parameters = at::randn({length}, at::kFloat);
+  // What a bfloat16 rounds to 0: the ReLU of such maps lets nothing pass there.
+  if (channels > 8) {
+    vectors.parameters[step.weight->offset] = 0;
+    vectors.parameters[step.bias->offset] = 0x1p-134;
+  }
   vectors.gradient = at::randn({length}, at::kFloat);
   vectors.statistics = at::rand({length}, at::kFloat).add_(0.5);
 }
