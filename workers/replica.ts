@@ -2,6 +2,7 @@
 
 import * as Comlink from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { recordingWarning } from '../src/parallel/record.ts';
 import type { ReplicaControls, ReplicaTask } from '../src/parallel/replica-controls.ts';
 import { Trainer } from '../src/parallel/trainer.ts';
 
@@ -18,7 +19,7 @@ export default async function serve({ setup, port }: ReplicaTask): Promise<void>
         trainer = await Trainer.create(setup);
         return trainer.engine;
       },
-      train: (order) => started().train(order),
+      train: (order) => ({ ...started().train(order), unrecorded: recordingWarning(setup.directory) }),
       evaluate: (part) => started().evaluate(part),
       measure: () => started().measure(),
       publish: () => started().publish(),

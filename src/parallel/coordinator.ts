@@ -14,6 +14,7 @@ import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
 import { readCheckpoint, type TrainedOn, trainedOn } from '../training/checkpoint.ts';
 import { BEST, Checkpoints } from '../training/checkpoints.ts';
+import { isDiskFull } from '../training/durable.ts';
 import { bestEpoch, type RunSummary } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
@@ -34,6 +35,7 @@ import {
 } from './epoch.ts';
 import { linesOf, outline } from './outline.ts';
 import { ProgressMeter } from './progress-meter.ts';
+import { describeRefusal } from './record.ts';
 import { describeResumption, type Fork, findOrigin, type Resumption, resumeFrom } from './resumption.ts';
 import { checkSizes, samplesOfSteps, stepsPerEpoch, trainedImages } from './sizes.ts';
 import { fillStore } from './snapshot.ts';
@@ -218,9 +220,8 @@ function announce(
   resumption: Resumption | undefined,
   warnings: readonly string[],
 ): void {
-  const { config, dataset, graph, engine, files, reporter } = run;
+  const { config, dataset, engine, files, reporter } = run;
   const { devices, seeds } = config;
-  if (config.dumpGradients) files.writeGradientLayout(graph);
   files.log.start({
     config: configDocument(config),
     version: JSON.parse(readFileSync(fromPackage('package.json'), 'utf8')).version,
@@ -236,6 +237,18 @@ function announce(
     for (const line of lines) reporter.message(line);
   }
   for (const warning of warnings) warnOnce(run, warning);
+  if (config.dumpGradients) describeGradients(run);
+}
+
+/** What the recorded ones hold, beside them. */
+function describeGradients(run: Run): void {
+  const { files, graph } = run;
+  try {
+    files.writeGradientLayout(graph);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    warnOnce(run, describeRefusal(files.file('gradients/layout.json'), error));
+  }
 }
 
 function summarise(run: Run, { progress }: RunState): RunSummary {

@@ -156,7 +156,10 @@ async function trainSteps(
       () => workers.all((worker, rank) => worker.train({ ...order, totals: totals[rank] })).finally(withdraw),
       seen,
     );
-    for (const { warning } of trained) warnOnce(run, warning);
+    for (const { warning, unrecorded } of trained) {
+      warnOnce(run, warning);
+      warnOnce(run, unrecorded);
+    }
     const { progress } = position;
     position.progress = {
       ...progress,

@@ -1,8 +1,10 @@
-// `dumpGradients`: the reduced gradients of some steps, as files.
+// `dumpGradients`: the reduced gradients of some steps, as files. They are there to be looked at: no run ends for want of
+// space for them.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/schema.ts';
+import { isDiskFull } from '../training/durable.ts';
 
 interface GradientSource {
   readonly rank: number;
@@ -31,7 +33,30 @@ export function recordGradient(
   for (const gradient of others) {
     for (let i = 0; i < reduced.length; i++) reduced[i] += gradient[i];
   }
-  mkdirSync(join(directory, 'gradients'), { recursive: true });
-  const file = `step-${String(optimizerStep).padStart(6, '0')}.f32`;
-  writeFileSync(join(directory, 'gradients', file), Float32Array.from(reduced));
+  const file = join(directory, 'gradients', `step-${String(optimizerStep).padStart(6, '0')}.f32`);
+  try {
+    mkdirSync(join(directory, 'gradients'), { recursive: true });
+    writeFileSync(file, Float32Array.from(reduced));
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    if (!refusals.has(directory)) refusals.set(directory, describeRefusal(file, error));
+    removePart(file);
+  }
+}
+
+/** Of this thread's runs, by folder: about the first file that could not be written. */
+const refusals = new Map<string, string>();
+
+/** What is told of a run, some of whose gradients could not be recorded. */
+export const recordingWarning = (directory = ''): string | undefined => refusals.get(directory);
+
+export const describeRefusal = (file: string, error: unknown): string =>
+  `dumpGradients: ${file} could not be written (${(error as Error).message}); training goes on, and what cannot be recorded is left out`;
+
+function removePart(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch {
+    // Where it cannot be removed either, its size tells.
+  }
 }
