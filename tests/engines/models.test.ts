@@ -10,7 +10,7 @@ import { draw, Stream, toUnit } from '../../src/random.ts';
 import { batchOf, randomSplit, relativeDifference, setUp } from './fixtures.ts';
 import { describeTorch, loadEngine } from './load.ts';
 
-const SAMPLES = 4;
+const SAMPLES = 2;
 
 let wasm: Engine;
 let cpu: Engine;
