@@ -14,6 +14,7 @@ import { buildModel } from '../models/index.ts';
 import { fromPackage } from '../package-root.ts';
 import { readCheckpoint, type TrainedOn, trainedOn } from '../training/checkpoint.ts';
 import { BEST, Checkpoints } from '../training/checkpoints.ts';
+import { isDiskFull } from '../training/durable.ts';
 import { bestEpoch, type RunSummary } from '../training/metrics.ts';
 import type { Reporter } from '../training/reporter.ts';
 import { RunDirectory } from '../training/run-directory.ts';
@@ -245,6 +246,10 @@ function describeGradients(run: Run): void {
   try {
     files.writeGradientLayout(graph);
   } catch (error) {
+<<<<<<< HEAD
+=======
+    if (!isDiskFull(error)) throw error;
+>>>>>>> wt-3
     warnOnce(run, describeRefusal(files.file('gradients/layout.json'), error));
   }
 }

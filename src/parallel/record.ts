@@ -4,6 +4,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/schema.ts';
+import { isDiskFull } from '../training/durable.ts';
 
 interface GradientSource {
   readonly rank: number;
@@ -37,6 +38,7 @@ export function recordGradient(
     mkdirSync(join(directory, 'gradients'), { recursive: true });
     writeFileSync(file, Float32Array.from(reduced));
   } catch (error) {
+    if (!isDiskFull(error)) throw error;
     if (!refusals.has(directory)) refusals.set(directory, describeRefusal(file, error));
     removePart(file);
   }

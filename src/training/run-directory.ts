@@ -18,7 +18,7 @@ import { UsageError } from '../errors.ts';
 import type { Graph } from '../models/graph.ts';
 import { AppendFile, type AppendObserver } from './append-file.ts';
 import { csvLine } from './csv.ts';
-import { syncFolder, writeDurably } from './durable.ts';
+import { isDiskFull, syncFolder, writeDurably } from './durable.ts';
 import { eventFileName } from './event-file.ts';
 import { asUsageError, exists, makeFolders, nearestExisting } from './folder.ts';
 import { RunLog } from './log.ts';
@@ -228,10 +228,11 @@ export class RunDirectory {
   #watchDisk(): AppendObserver {
     const failing = new Set<string>();
     return {
-      onFailure: (file, { code, message }) => {
+      onFailure: (file, error) => {
         failing.add(file);
         if (failing.size > 1) return;
-        const what = FULL.includes(code ?? '') ? 'disk full' : 'cannot write';
+        const { message } = error;
+        const what = isDiskFull(error) ? 'disk full' : 'cannot write';
         this.#onDisk(
           `${what}: ${file}: ${message}; training goes on; what is not written is kept in memory and written as soon as there is space`,
         );
@@ -252,7 +253,6 @@ const REPLACED = [
   ...['config.yaml', 'summary.json'],
   ...['metrics.jsonl', 'metrics.csv', 'timings.jsonl', 'selections.jsonl'],
 ];
-const FULL = ['ENOSPC', 'EDQUOT'];
 
 const jsonLine = (line: object) => `${JSON.stringify(line)}\n`;
 const jsonLines = (lines: readonly object[]) => lines.map(jsonLine).join('');

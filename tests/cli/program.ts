@@ -42,7 +42,8 @@ export function startOnTerminal(folder: string, ...options: readonly string[]): 
   const command = `(trap '' HUP; ${words}; echo $? > code); true`;
   return spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
     cwd: folder,
-    stdio: ['ignore', 'ignore', 'ignore'],
+    env: { ...process.env, SHELL: '/bin/sh' },
+    stdio: 'ignore',
   });
 }
 

@@ -65,7 +65,7 @@ test.each([
   },
 );
 
-test.runIf(existsSync('/usr/bin/script')).each([0, 1])(
+test.runIf(process.platform === 'linux' && existsSync('/usr/bin/script')).each([0, 1])(
   'a run with restarts: %i whose terminal is closed leaves a checkpoint and exit code 129',
   PATIENCE,
   async (restarts) => {
