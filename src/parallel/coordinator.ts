@@ -246,10 +246,7 @@ function describeGradients(run: Run): void {
   try {
     files.writeGradientLayout(graph);
   } catch (error) {
-<<<<<<< HEAD
-=======
     if (!isDiskFull(error)) throw error;
->>>>>>> wt-3
     warnOnce(run, describeRefusal(files.file('gradients/layout.json'), error));
   }
 }
