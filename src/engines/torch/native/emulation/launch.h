@@ -16,7 +16,7 @@ struct Kernel {
 /** All kernels of cuda/kernels. */
 extern const std::vector<Kernel> KERNELS;
 
-/** In which the blocks of a grid run, and the threads of a block from one barrier to the next. No result may depend on it. */
+/** Of the blocks of a grid, and of the threads of a block between two barriers. No result may depend on it. */
 enum class Order { forward, backward };
 
 void setOrder(Order order);
