@@ -64,8 +64,10 @@ void checkType(Check& check, at::ScalarType type, bool augmented) {
 }
 
 /** Ties, what overflows or is no number, and what is next to nothing. */
-constexpr uint32_t BITS[] = {0x3f808000, 0x3f818000, 0xbf818000, 0x3f807fff, 0x3f808001, 0x7f7fffff, 0xff7fffff, 0x7f800000,
-                             0x7fc00000, 0x7f800001, 0x7fffffff, 0xffffffff, 0x00008000, 0x00008001, 0x80018000, 0x00000001};
+constexpr uint32_t BITS[] = {
+    0x3f808000, 0x3f818000, 0xbf818000, 0x3f807fff, 0x3f808001, 0x7f7fffff, 0xff7fffff, 0x7f800000,
+    0x7fc00000, 0x7f800001, 0x7fffffff, 0xffffffff, 0x00008000, 0x00008001, 0x80018000, 0x00000001,
+};
 
 /** By a table of such numbers. */
 void checkRounding(Check& check) {
