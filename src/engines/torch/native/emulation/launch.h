@@ -1,5 +1,5 @@
 // Our CUDA kernels on the processor: cuda/module.h of a machine without a GPU. What they do is checked this way, not how
-// fast they are, nor what only a GPU's memory can do wrong (a fence that is missing, say).
+// fast they are, nor what goes wrong only where blocks run side by side: a fence that is missing, say.
 
 #pragma once
 
