@@ -29,6 +29,7 @@ struct Form {
 const std::vector<Form> FORMS = {
     {{6}, 16, 4},           {{5, 3}, 64, 5, 50}, {{0, 7}, 24, 3},        {{2, 0}, 5, 4},
     {{4, 1, 9}, 65, 6, -3}, {{3, 0, 8}, 8, 9},   {{40, 12, 25}, 100, 8}, {{1, 3, 0, 1}, 3, 1},
+    {{5, 2}, 1, 4},
 };
 
 /** What a worker computes. */
@@ -72,10 +73,12 @@ std::vector<Result> sweep(const Layer& layer, const Form& form, const Maps& maps
     vectors.allGather = allGather;
     vectors.accumulates = false;
     Saved saved;
-    const auto y = cuda::normalise(layer.step, x[rank], added ? residual[rank] : at::Tensor(), vectors, saved);
+    const auto more = added ? residual[rank] : at::Tensor();
+    const auto y = cuda::normalise(layer.step, x[rank], more, vectors, saved);
     auto passed = dy[rank].clone();
     const auto held = passed;
-    const auto dx = cuda::normaliseBackward(layer.step, x[rank], added ? y : at::Tensor(), passed, FACTOR, vectors, saved);
+    const auto output = added ? y : at::Tensor();
+    const auto dx = cuda::normaliseBackward(layer.step, x[rank], output, passed, FACTOR, vectors, saved);
     results[rank] = {y, dx, passed, vectors.statistics, vectors.gradient, saved.mean, saved.inverseDeviation};
   });
   return results;
@@ -118,7 +121,8 @@ void checkForm(Check& check, const Form& form, at::ScalarType type, bool relu, b
   auto reference = layer.copy(at::kDouble);
   reference.accumulates = false;
   Saved saved;
-  auto y = normalise(layer.step, maps.x.to(at::kDouble), reference, saved);
+  const auto x = maps.x.to(at::kDouble);
+  auto y = normalise(layer.step, x, reference, saved);
   if (added) y.add_(maps.residual);
   if (relu) y = at::relu(y);
   const auto got = all(results, &Result::y);
@@ -133,7 +137,8 @@ void checkForm(Check& check, const Form& form, at::ScalarType type, bool relu, b
   }
 
   const auto passed = relu ? maps.dy.mul(got.gt(0)) : maps.dy;
-  const auto dx = normaliseBackward(layer.step, maps.x.to(at::kDouble), passed.to(at::kDouble).mul_(FACTOR), reference, saved);
+  const auto dy = passed.to(at::kDouble).mul_(FACTOR);
+  const auto dx = normaliseBackward(layer.step, x, dy, reference, saved);
   check.close("dx", all(results, &Result::dx), dx, TOLERANCE);
   check.close("what passed the ReLU", all(results, &Result::passed), added ? passed : maps.dy, 0);
   // A worker without samples writes nothing; of the others, the gradients add up.

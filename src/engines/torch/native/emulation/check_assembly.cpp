@@ -4,6 +4,9 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/randint.h>
 
+#include <bit>
+#include <iterator>
+
 #include "../assembly.h"
 #include "../cuda/kernels.h"
 #include "check.h"
@@ -60,6 +63,29 @@ void checkType(Check& check, at::ScalarType type, bool augmented) {
   check.holds("channels_last", results[0].is_contiguous(at::MemoryFormat::ChannelsLast));
 }
 
+/** Ties, what overflows or is no number, and what is next to nothing. */
+constexpr uint32_t BITS[] = {
+    0x3f808000, 0x3f818000, 0xbf818000, 0x3f807fff, 0x3f808001, 0x7f7fffff, 0xff7fffff, 0x7f800000,
+    0x7fc00000, 0x7f800001, 0x7fffffff, 0xffffffff, 0x00008000, 0x00008001, 0x80018000, 0x00000001,
+};
+
+/** By a table of such numbers. */
+void checkRounding(Check& check) {
+  const auto table = at::empty({IMAGE_CHANNELS, 256}, at::kFloat);
+  for (int64_t i = 0; i < table.numel(); i++) table.data_ptr<float>()[i] = std::bit_cast<float>(BITS[i % std::size(BITS)]);
+  auto images = at::empty({1, IMAGE_PIXELS}, at::kByte);
+  for (int64_t i = 0; i < IMAGE_PIXELS; i++) images.data_ptr<uint8_t>()[i] = static_cast<uint8_t>(i);
+  const uint32_t index = 0;
+  Batch batch = {};
+  batch.images = images.data_ptr<uint8_t>();
+  batch.indices = &index;
+  batch.size = 1;
+  const auto got = cuda::assemble(batch, table, at::kBFloat16);
+  const auto want = cuda::assemble(batch, table, at::kFloat).to(at::kBFloat16);
+  check.same("NaN", got.isnan(), want.isnan());
+  check.same("numbers", got.nan_to_num(0), want.nan_to_num(0));
+}
+
 }  // namespace
 
 void checkAssembly() {
@@ -68,4 +94,5 @@ void checkAssembly() {
     check("images, as they are" + suffix, [&](Check& check) { checkType(check, type, false); });
     check("images, all crops" + suffix, [&](Check& check) { checkType(check, type, true); });
   }
+  check("rounding to bfloat16", checkRounding);
 }

@@ -25,7 +25,9 @@ struct Form {
   double deviation = 3;
 };
 
-const std::vector<Form> FORMS = {{1, 10, 0}, {3, 2, 0.1}, {4, 33, 0}, {57, 10, 0.1}, {130, 100, 0.2}, {9, 1, 0}, {16, 10, 0, 60}};
+const std::vector<Form> FORMS = {
+    {1, 10, 0}, {3, 2, 0.1}, {4, 33, 0}, {57, 10, 0.1}, {130, 100, 0.2}, {9, 1, 0}, {16, 10, 0, 60},
+};
 
 struct Samples {
   at::Tensor labels;

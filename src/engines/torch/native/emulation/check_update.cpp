@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include "../cuda/kernels.h"
 #include "../kernels/update.h"
@@ -89,7 +88,7 @@ bool findsNonFinite(Check& check, const at::Tensor& vector, int64_t start) {
 /** Every place of short vectors; of a long one, over which the grid goes twice, some of each round and of the end. */
 void checkNonFinite(Check& check, float value) {
   emulation::setMultiprocessorCount(1);
-  constexpr int64_t THREADS_OF_GRID = 8 * 256;
+  constexpr int64_t GRID_THREADS = 8 * 256;
   const auto vector = [](int64_t length) { return at::full({length}, std::numeric_limits<float>::max(), at::kFloat); };
   for (const int64_t start : {0, 1}) {
     for (const int64_t length : {1, 4, 7, 39}) {
@@ -100,8 +99,9 @@ void checkNonFinite(Check& check, float value) {
         check.holds("found at " + std::to_string(i), findsNonFinite(check, numbers, start));
       }
     }
-    const int64_t length = 2 * 4 * THREADS_OF_GRID + 7;
-    for (const int64_t i : {int64_t{0}, int64_t{3}, 4 * THREADS_OF_GRID - 1, 4 * THREADS_OF_GRID, length - 8, length - 7, length - 1}) {
+    constexpr int64_t ROUND = 4 * GRID_THREADS;
+    constexpr int64_t length = 2 * ROUND + 7;
+    for (const int64_t i : {int64_t{0}, int64_t{3}, ROUND - 1, ROUND, length - 8, length - 7, length - 1}) {
       auto numbers = vector(start + length);
       floats(numbers)[start + i] = value;
       check.holds("found at " + std::to_string(i), findsNonFinite(check, numbers, start));
@@ -109,43 +109,45 @@ void checkNonFinite(Check& check, float value) {
   }
 }
 
-struct Factors {
+struct Rules {
   double clipNorm;
   double trust;
-  /** Of the gradient. */
-  double deviation;
 };
 
 /** localRates of src/training/lars.ts and clipFactor of src/training/update.ts. */
-void checkScales(Check& check, const Factors& given) {
+void checkScales(Check& check, const Rules& rules) {
   constexpr int COUNT = 300;
-  const ScaleOptions options = {5e-4, given.clipNorm, given.trust, 1e-8};
+  const ScaleOptions options = {5e-4, rules.clipNorm, rules.trust, 1e-8};
   const StepInput input = {0.37, 0, 0};
-  auto gradientNorms = at::rand({COUNT}, at::kDouble).mul_(given.deviation);
+  const auto clips = rules.clipNorm > 0;
+  const auto adapts = rules.trust > 0;
+  auto gradientNorms = at::rand({COUNT}, at::kDouble);
   auto weightNorms = at::rand({COUNT}, at::kDouble);
   auto* gradients = gradientNorms.data_ptr<double>();
   auto* weights = weightNorms.data_ptr<double>();
-  gradients[5] = 0;
+  gradients[7] = 0;
   weights[6] = 0;
   std::vector<TensorFactors> factors;
   for (int i = 0; i < COUNT; i++) factors.push_back({i % 4 == 0 ? 1.7 : 1, i % 3 == 0 ? 0.6 : 1, i % 5 != 0, 0});
   const auto results = check.inAnyOrder([&] {
     const auto scales = at::empty({COUNT, 4}, at::kFloat);
     auto* target = reinterpret_cast<TensorScales*>(floats(scales));
-    cuda::computeScales(&input, factors.data(), options, gradients, weights, COUNT, target);
+    // What is not asked for need not be there.
+    cuda::computeScales(&input, factors.data(), options, clips || adapts ? gradients : nullptr,
+                        adapts ? weights : nullptr, COUNT, target);
     return std::vector{scales.narrow(1, 0, 3)};
   });
   check.launched({"tensorScales"});
   double squaredNorm = 0;
   for (int i = 0; i < COUNT; i++) squaredNorm += gradients[i];
-  const auto clip = given.clipNorm > 0 ? std::min(1.0, given.clipNorm / (std::sqrt(squaredNorm) + 1e-6)) : 1;
+  const auto clip = clips ? std::min(1.0, rules.clipNorm / (std::sqrt(squaredNorm) + 1e-6)) : 1;
   const auto want = at::empty({COUNT, 3}, at::kFloat);
   for (int i = 0; i < COUNT; i++) {
     const auto weight = std::sqrt(weights[i]);
     const auto gradient = clip * std::sqrt(gradients[i]);
-    const auto adaptive = given.trust > 0 && factors[i].adaptive && weight > 0 && gradient > 0;
+    const auto adaptive = adapts && factors[i].adaptive && weight > 0 && gradient > 0;
     const auto local =
-        adaptive ? given.trust * weight / (gradient + options.weightDecay * weight + options.epsilon) : 1;
+        adaptive ? rules.trust * weight / (gradient + options.weightDecay * weight + options.epsilon) : 1;
     floats(want)[3 * i] = static_cast<float>(local * clip * factors[i].gradientFactor);
     floats(want)[3 * i + 1] = static_cast<float>(local * options.weightDecay);
     floats(want)[3 * i + 2] = static_cast<float>(input.learningRate * factors[i].rateFactor);
@@ -174,19 +176,22 @@ struct Flat {
   std::vector<at::Tensor> written() const { return {weights, velocity, S, A, operands}; }
 };
 
-struct Rules {
-  bool nesterov;
-  bool analysed;
+struct Form {
+  bool nesterov = false;
+  /** There are S and A, and the step adds to them. */
+  bool analysed = false;
+  /** There are none, whatever the step is told. */
+  bool never = false;
   /** Bfloat16 copies of the weights are written too. */
-  bool copies;
-  bool skipped;
+  bool copies = false;
+  bool skipped = false;
 };
 
 constexpr float MOMENTUM = 0.9f;
 constexpr float MEASURED_DECAY = 3e-4f;
 
 /** kernels/update.cpp, tensor by tensor; S and A within the shard. */
-void updateOnCpu(const Layout& layout, const std::vector<TensorScales>& scales, const Rules& rules, int64_t shardStart,
+void updateOnCpu(const Layout& layout, const std::vector<TensorScales>& scales, const Form& form, int64_t shardStart,
                  int64_t shardEnd, Flat& flat) {
   const auto run = [&](int64_t start, int64_t end, const TensorScales& scale, bool measured) {
     if (start >= end) return;
@@ -194,7 +199,7 @@ void updateOnCpu(const Layout& layout, const std::vector<TensorScales>& scales, 
     const UpdateVectors vectors = {floats(flat.weights), floats(flat.velocity), gradients, 1,
                                    measured ? floats(flat.S) : nullptr, measured ? floats(flat.A) : nullptr};
     baseline::updateKernels.update(vectors, {start, end, scale.gradientFactor, scale.decay, scale.rate, MOMENTUM,
-                                             rules.nesterov, MEASURED_DECAY});
+                                             form.nesterov, MEASURED_DECAY});
   };
   for (int i = 0; i < layout.count(); i++) {
     const auto [offset, size] = layout.tensors[i];
@@ -202,20 +207,20 @@ void updateOnCpu(const Layout& layout, const std::vector<TensorScales>& scales, 
     const auto from = std::clamp(shardStart, offset, end);
     const auto to = std::clamp(shardEnd, from, end);
     run(offset, from, scales[i], false);
-    run(from, to, scales[i], rules.analysed);
+    run(from, to, scales[i], form.analysed);
     run(to, end, scales[i], false);
-    if (rules.copies) flat.operands.narrow(0, offset, size).copy_(flat.weights.narrow(0, offset, size));
+    if (form.copies) flat.operands.narrow(0, offset, size).copy_(flat.weights.narrow(0, offset, size));
   }
 }
 
-void checkUpdate(Check& check, const Rules& rules) {
+void checkUpdate(Check& check, const Form& form) {
   Layout layout;
   const Flat flat(layout.length);
   // Both in the middle of a tensor.
   const auto shardStart = layout.tensors[1].offset + 32;
   const auto shardEnd = layout.tensors[3].offset + 5008;
-  const StepInput input = {0.1, rules.analysed, 0};
-  const int32_t nonFinite = rules.skipped;
+  const StepInput input = {0.1, form.analysed || form.never, 0};
+  const int32_t nonFinite = form.skipped;
   std::vector<TensorScales> scales;
   for (int i = 0; i < layout.count(); i++) {
     const auto k = static_cast<float>(i);
@@ -227,20 +232,20 @@ void checkUpdate(Check& check, const Rules& rules) {
     arguments.weights = floats(copy.weights);
     arguments.velocity = floats(copy.velocity);
     arguments.gradient = floats(copy.gradient);
-    arguments.S = floats(copy.S);
-    arguments.A = floats(copy.A);
-    arguments.operands = rules.copies ? static_cast<uint16_t*>(copy.operands.data_ptr()) : nullptr;
+    arguments.S = form.never ? nullptr : floats(copy.S);
+    arguments.A = form.never ? nullptr : floats(copy.A);
+    arguments.operands = form.copies ? static_cast<uint16_t*>(copy.operands.data_ptr()) : nullptr;
     arguments.shardStart = shardStart;
     arguments.shardEnd = shardEnd;
     arguments.momentum = MOMENTUM;
     arguments.measuredDecay = MEASURED_DECAY;
-    arguments.nesterov = rules.nesterov;
+    arguments.nesterov = form.nesterov;
     cuda::updateParameters(arguments, layout.onDevice(), &input, scales.data(), &nonFinite);
     return copy.written();
   });
   check.launched({"updateChunks"});
   auto want = flat.copy();
-  if (!rules.skipped) updateOnCpu(layout, scales, rules, shardStart, shardEnd, want);
+  if (!form.skipped) updateOnCpu(layout, scales, form, shardStart, shardEnd, want);
   const char* names[] = {"weights", "velocity", "S", "A", "operands"};
   for (size_t i = 0; i < results.size(); i++) check.same(names[i], results[i], want.written()[i]);
 }
@@ -284,14 +289,17 @@ void checkUpdate() {
   for (const auto value : {NAN, INFINITY, -INFINITY}) {
     check("what is not finite: " + std::to_string(value), [&](Check& check) { checkNonFinite(check, value); });
   }
-  for (const auto& factors : {Factors{0, 0, 1}, Factors{1, 0, 1}, Factors{1e3, 0, 1}, Factors{0, 0.02, 1}, Factors{2, 0.02, 1}}) {
-    const auto name = std::string("scales") + (factors.clipNorm > 0 ? ", clipped" : "") + (factors.trust > 0 ? ", LARS" : "");
-    check(name, [&](Check& check) { checkScales(check, factors); });
-  }
-  check("update", [](Check& check) { checkUpdate(check, {false, false, false, false}); });
-  check("update, Nesterov, bfloat16 copies", [](Check& check) { checkUpdate(check, {true, false, true, false}); });
-  check("update, analysed", [](Check& check) { checkUpdate(check, {false, true, false, false}); });
-  check("update, Nesterov, analysed, bfloat16 copies", [](Check& check) { checkUpdate(check, {true, true, true, false}); });
-  check("update, skipped", [](Check& check) { checkUpdate(check, {true, true, true, true}); });
+  check("scales", [](Check& check) { checkScales(check, {0, 0}); });
+  check("scales, clipped", [](Check& check) { checkScales(check, {1, 0}); });
+  check("scales, too small to be clipped", [](Check& check) { checkScales(check, {1e3, 0}); });
+  check("scales, LARS", [](Check& check) { checkScales(check, {0, 0.02}); });
+  check("scales, LARS, clipped", [](Check& check) { checkScales(check, {2, 0.02}); });
+  check("update", [](Check& check) { checkUpdate(check, {}); });
+  check("update, Nesterov, bfloat16 copies",
+        [](Check& check) { checkUpdate(check, {.nesterov = true, .never = true, .copies = true}); });
+  check("update, analysed", [](Check& check) { checkUpdate(check, {.analysed = true}); });
+  check("update, analysed, Nesterov, bfloat16 copies",
+        [](Check& check) { checkUpdate(check, {.nesterov = true, .analysed = true, .copies = true}); });
+  check("update, skipped", [](Check& check) { checkUpdate(check, {.analysed = true, .copies = true, .skipped = true}); });
   check("directions", checkDirections);
 }

@@ -27,7 +27,7 @@ extern Index blockIdx;
 extern Index blockDim;
 extern Index gridDim;
 
-// The processor too is asked for one load or store, and faults where a pointer is not aligned to it.
+// Aligned as on a GPU: see CMakeLists.txt.
 
 struct alignas(16) float4 {
   float x, y, z, w;

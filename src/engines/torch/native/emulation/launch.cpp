@@ -1,4 +1,5 @@
-// A block's threads are fibers. Each runs until it waits, for the block or for its warp; then the next one runs.
+// A block's threads are fibers. Each runs until it waits, for its warp or for the block. A warp runs on until all of it
+// waits for the block, so that warps are as far apart as barriers let them be.
 
 #include "launch.h"
 
@@ -100,19 +101,24 @@ bool release(unsigned first, unsigned count, State state) {
   fail(kernel->name, "expected all threads at one barrier, got" + states);
 }
 
-void runBlock() {
-  const auto count = blockDim.x;
-  std::for_each_n(threads.begin(), count, start);
-  for (;;) {
-    for (unsigned i = 0; i < count; i++) {
-      threadIdx = {ordered(i, count), 0};
+void runWarp(unsigned first) {
+  do {
+    for (unsigned i = 0; i < WARP; i++) {
+      threadIdx = {first + ordered(i, WARP), 0};
       if (current().state == State::runs) swapcontext(&host, &current().context);
     }
-    const auto ended = [](const Thread& thread) { return thread.state == State::ended; };
+  } while (release(first, WARP, State::waitsForWarp));
+}
+
+void runBlock() {
+  const auto count = blockDim.x;
+  const auto warps = count / WARP;
+  std::for_each_n(threads.begin(), count, start);
+  const auto ended = [](const Thread& thread) { return thread.state == State::ended; };
+  for (;;) {
+    for (unsigned i = 0; i < warps; i++) runWarp(WARP * ordered(i, warps));
     if (std::all_of(threads.begin(), threads.begin() + count, ended)) return;
-    bool released = release(0, count, State::waitsForBlock);
-    for (unsigned warp = 0; warp < count; warp += WARP) released |= release(warp, WARP, State::waitsForWarp);
-    if (!released) failStuck(count);
+    if (!release(0, count, State::waitsForBlock)) failStuck(count);
   }
 }
 

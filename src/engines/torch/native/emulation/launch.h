@@ -1,5 +1,5 @@
 // Our CUDA kernels on the processor: cuda/module.h of a machine without a GPU. What they do is checked this way, not how
-// fast they are, nor what only a GPU's memory can do wrong (a fence that is missing, say).
+// fast they are, nor what goes wrong only where blocks run side by side: a fence that is missing, say.
 
 #pragma once
 
@@ -16,7 +16,7 @@ struct Kernel {
 /** All kernels of cuda/kernels. */
 extern const std::vector<Kernel> KERNELS;
 
-/** In which the blocks of a grid run, and the threads of a block from one barrier to the next. No result may depend on it. */
+/** Of the blocks of a grid, and of the threads of a block between two barriers. No result may depend on it. */
 enum class Order { forward, backward };
 
 void setOrder(Order order);

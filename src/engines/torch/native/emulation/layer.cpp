@@ -20,7 +20,7 @@ Layer::Layer(int64_t channels, bool relu, bool residual, bool aligned) : step{} 
   step.weight = Parameter{start, channels, {channels}};
   step.bias = Parameter{start + room, channels, {channels}};
   step.statisticsOffset = start;
-  step.epsilon = 1e-5;
+  step.epsilon = 1e-3;
   step.momentum = 0.1;
   step.relu = relu;
   const auto length = start + 2 * room;

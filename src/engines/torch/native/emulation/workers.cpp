@@ -11,14 +11,16 @@ void Workers::run(const std::function<void(int, const AllGather&)>& body) {
   std::exception_ptr thrown;
   const auto work = [&](int rank) {
     const c10::InferenceMode inference;
+    std::exception_ptr failure;
     try {
       body(rank, [&](const at::Tensor& own) { return gather(rank, own); });
     } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!broken_) thrown = std::current_exception();
-      broken_ = true;
-      changed_.notify_all();
+      failure = std::current_exception();
     }
+    const std::lock_guard lock(mutex_);
+    if (!thrown) thrown = failure;
+    ended_ = true;
+    changed_.notify_all();
   };
   std::vector<std::thread> threads;
   for (int rank = 0; rank < static_cast<int>(given_.size()); rank++) threads.emplace_back(work, rank);
@@ -38,7 +40,7 @@ at::Tensor Workers::gather(int rank, const at::Tensor& own) {
     gathered_++;
     changed_.notify_all();
   }
-  changed_.wait(lock, [&] { return gathered_ > turn || broken_; });
-  if (gathered_ == turn) throw std::runtime_error("another worker failed");
+  changed_.wait(lock, [&] { return gathered_ > turn || ended_; });
+  if (gathered_ == turn) throw std::runtime_error("expected all workers to gather, but one has ended");
   return all_;
 }

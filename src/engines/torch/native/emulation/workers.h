@@ -26,6 +26,6 @@ class Workers {
   size_t arrived_ = 0;
   int gathered_ = 0;
   at::Tensor all_;
-  /** One of them threw: the others need not wait. */
-  bool broken_ = false;
+  /** One of them has, by an exception or as it should: no more is gathered. */
+  bool ended_ = false;
 };
