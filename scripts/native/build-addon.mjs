@@ -103,8 +103,14 @@ export const failureNote = (folder) => join(folder, 'failure.txt');
 export const askedLibtorch = ({ LIBTORCH = '', LIBTORCH_USE_PYTORCH = '' }) =>
   `${LIBTORCH} ${LIBTORCH_USE_PYTORCH}`.trim();
 
-/** @param options.tree CMake's folder, made where it is not there. */
-export async function configure(program, { tree, flags = [], relocatable = false, tools, found }) {
+/**
+ * @param options.source folder of a CMakeLists.txt that takes what the addon's takes.
+ * @param options.tree CMake's folder, made where it is not there.
+ */
+export async function configure(
+  program,
+  { source = SOURCES, tree, flags = [], relocatable = false, tools, found },
+) {
   mkdirSync(tree, { recursive: true });
   const abi = found.oldStrings ? ['-D_GLIBCXX_USE_CXX11_ABI=0'] : [];
   await run(
@@ -112,7 +118,7 @@ export async function configure(program, { tree, flags = [], relocatable = false
     'configuring (cmake)',
     [
       tools.cmake,
-      ...['-S', SOURCES, '-B', tree],
+      ...['-S', source, '-B', tree],
       `-DCMAKE_CXX_COMPILER=${tools.compiler}`,
       `-DCMAKE_CXX_FLAGS=${[...abi, ...flags].join(' ')}`,
       `-DLIBTORCH_INCLUDE=${found.include.join(';')}`,

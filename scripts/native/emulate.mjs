@@ -1,5 +1,5 @@
 // For developers, and in CI: runs the CUDA kernels on the processor and compares what they compute with ATen, so that they
-// can be worked on where there is no GPU. Builds src/engines/torch/native/emulation into build/native.emulation.
+// can be worked on where there is no GPU. Builds tests/engines/torch/emulation into build/native.emulation.
 //   node scripts/native/emulate.mjs
 // A line for each check; exit code 1 where one fails.
 
@@ -14,6 +14,7 @@ import { configure, findBuildInputs, ROOT, requireInputs } from './build-addon.m
 
 const FOLDER = join(ROOT, 'build', 'native.emulation');
 const TREE = join(FOLDER, 'cmake');
+const SOURCE = join(ROOT, 'tests', 'engines', 'torch', 'emulation');
 const NAME = 'emulation';
 
 async function build() {
@@ -27,7 +28,7 @@ async function build() {
     rmSync(FOLDER, { recursive: true, force: true });
   mkdirSync(FOLDER, { recursive: true });
   writeFileSync(note, mark);
-  await configure('emulate', { tree: TREE, tools, found: { ...found, cuda: undefined } });
+  await configure('emulate', { source: SOURCE, tree: TREE, tools, found: { ...found, cuda: undefined } });
   const parameters = ['--build', TREE, '--target', NAME, '--parallel', String(availableParallelism())];
   await run('emulate', 'compiling (C++)', [tools.cmake, ...parameters]);
 }

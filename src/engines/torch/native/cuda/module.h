@@ -1,5 +1,5 @@
 // Our CUDA kernels as functions by name: compiled from their sources by NVRTC, once a process and kind of GPU. All that
-// kernels.cpp asks of a device is asked here, so that emulation/launch.cpp can stand in for one.
+// kernels.cpp asks of a device is asked here, so that tests/engines/torch/emulation/launch.cpp can stand in for one.
 
 #pragma once
 

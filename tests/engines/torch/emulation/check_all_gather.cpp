@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "../cuda/kernels.h"
-#include "../operations.h"
+#include "cuda/kernels.h"
+#include "operations.h"
 #include "check.h"
 #include "launch.h"
 #include "layer.h"

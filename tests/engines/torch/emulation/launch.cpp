@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "../cuda/module.h"
+#include "cuda/module.h"
 #include "device.h"
 
 Index threadIdx;

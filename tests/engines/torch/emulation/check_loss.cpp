@@ -7,8 +7,8 @@
 
 #include <cmath>
 
-#include "../cuda/kernels.h"
-#include "../loss.h"
+#include "cuda/kernels.h"
+#include "loss.h"
 #include "check.h"
 #include "launch.h"
 

@@ -10,8 +10,8 @@
 #include <cmath>
 #include <limits>
 
-#include "../cuda/kernels.h"
-#include "../kernels/update.h"
+#include "cuda/kernels.h"
+#include "kernels/update.h"
 #include "check.h"
 #include "launch.h"
 

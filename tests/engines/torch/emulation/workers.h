@@ -7,7 +7,7 @@
 #include <mutex>
 #include <vector>
 
-#include "../replica.h"
+#include "replica.h"
 
 class Workers {
  public:

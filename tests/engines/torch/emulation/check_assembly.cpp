@@ -7,8 +7,8 @@
 #include <bit>
 #include <iterator>
 
-#include "../assembly.h"
-#include "../cuda/kernels.h"
+#include "assembly.h"
+#include "cuda/kernels.h"
 #include "check.h"
 #include "launch.h"
 

@@ -2,8 +2,8 @@
 
 #pragma once
 
-#include "../plan.h"
-#include "../replica.h"
+#include "plan.h"
+#include "replica.h"
 
 struct Layer {
   Step step;

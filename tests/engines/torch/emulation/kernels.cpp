@@ -2,11 +2,11 @@
 
 #include "device.h"
 
-#include "../cuda/kernels/assembly.cu"
-#include "../cuda/kernels/batch_norm_bfloat16.cu"
-#include "../cuda/kernels/batch_norm_float.cu"
-#include "../cuda/kernels/loss.cu"
-#include "../cuda/kernels/update.cu"
+#include "cuda/kernels/assembly.cu"
+#include "cuda/kernels/batch_norm_bfloat16.cu"
+#include "cuda/kernels/batch_norm_float.cu"
+#include "cuda/kernels/loss.cu"
+#include "cuda/kernels/update.cu"
 #include "launch.h"
 
 namespace emulation {

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "../cuda/kernels.h"
-#include "../operations.h"
+#include "cuda/kernels.h"
+#include "operations.h"
 #include "check.h"
 #include "launch.h"
 #include "layer.h"
