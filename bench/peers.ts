@@ -173,10 +173,12 @@ const MODES: Partial<Record<Peer, string>> = {
 };
 
 function planOf(peer: Peer, config: Config, python: TorchPython | undefined): Runnable | Unavailable {
-  const { model, batchSize, accumulate, microBatch, clipNorm, devices } = config;
+  const { model, batchSize, accumulate, microBatch, syncBatchNorm, clipNorm, devices } = config;
   const precision: Precision = config.precision;
-  if (accumulate > 1 || microBatch !== undefined || clipNorm !== undefined) {
-    return { unavailable: 'takes plain steps only: leave out accumulate, microBatch and clipNorm' };
+  if (accumulate > 1 || microBatch !== undefined || syncBatchNorm || clipNorm !== undefined) {
+    return {
+      unavailable: 'takes plain steps only: leave out accumulate, microBatch, syncBatchNorm and clipNorm',
+    };
   }
   const workers = devices.length;
   if (peer === 'tfjs-stock') {

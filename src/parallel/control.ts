@@ -143,24 +143,24 @@ export class Control {
   }
 
   /**
-   * Called by rank 0 before the first barrier of a step, so that all workers agree on the step: a request that
+   * Called by rank 0 before the barrier in front of an update, so that all workers agree on the step: a request that
    * comes later counts for the next one.
    */
   proposePause(): void {
     Atomics.store(this.#words, PAUSE_AGREED, Atomics.load(this.#words, REQUEST) === NONE ? 0 : 1);
   }
 
-  /** Between the barriers of a step: whether this step is the last before a pause. */
+  /** Between the barriers around an update: whether this step is the last before a pause. */
   get pauseAgreed(): boolean {
     return Atomics.load(this.#words, PAUSE_AGREED) === 1;
   }
 
-  /** Before the first barrier of a step: whether this worker's gradient has a NaN or infinity. */
+  /** Before the barrier in front of an update: whether this worker's gradient has a NaN or infinity. */
   setNonFinite(rank: number, nonFinite: boolean): void {
     Atomics.store(this.#words, FLAGS + rank, nonFinite ? 1 : 0);
   }
 
-  /** Between the barriers of a step. */
+  /** Between the barriers around an update. */
   get anyNonFinite(): boolean {
     for (let rank = 0; rank < this.worldSize; rank++) {
       if (Atomics.load(this.#words, FLAGS + rank)) return true;

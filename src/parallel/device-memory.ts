@@ -17,6 +17,8 @@ export interface DeviceNeeds {
   /** One worker each. */
   readonly devices: readonly string[];
   readonly precision: Config['precision'];
+  /** Passes are the workers' shares of a batch, whatever their size. */
+  readonly syncBatchNorm: boolean;
   /** Images that each uploads. */
   readonly images: number;
   /** Flat vectors of float32 that each has. */
@@ -63,16 +65,21 @@ export function checkDeviceMemory(
     const { name, memoryBytes } = gpus[deviceIndex(device)];
     throw new UsageError(
       `model ${graph.name}: expected ${who} to fit the ${gibibytes(memoryBytes)} of ${device} (${name}), but ${need} about ` +
-        `${gibibytes(bytes)}; ${smallerPass(samples, fits)}`,
+        `${gibibytes(bytes)}; ${smallerPass(samples, fits, needs)}`,
     );
   }
 }
 
 /** What to do about passes of so many samples. */
-export function smallerPass(samples: number, fits: (samples: number) => boolean): string {
+export function smallerPass(
+  samples: number,
+  fits: (samples: number) => boolean,
+  { devices, syncBatchNorm }: Pick<DeviceNeeds, 'devices' | 'syncBatchNorm'>,
+): string {
   let fitting = samples;
   while (fitting > 0 && !fits(fitting)) fitting = Math.floor(fitting / 2);
-  return fitting > 0 ? `set microBatch: ${fitting}` : 'use a smaller width';
+  if (fitting === 0) return 'use a smaller width';
+  return syncBatchNorm ? `set batchSize: ${fitting * devices.length}` : `set microBatch: ${fitting}`;
 }
 
 export const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;

@@ -89,7 +89,7 @@ export function checkSizes(
     ...trainingNeeds(config, train.size),
     sharedBytes: storeBytes(graph, config) + (checkpoints ? checkpointBytes(graph, config) : 0),
     gpus,
-    remedy: 'use fewer devices, a smaller microBatch or a smaller width',
+    remedy: `use fewer devices, a smaller ${config.syncBatchNorm ? 'batchSize' : 'microBatch'} or a smaller width`,
   });
 }
 
@@ -97,6 +97,7 @@ export function checkSizes(
 export const trainingNeeds = (config: Config, images: number): DeviceNeeds => ({
   devices: config.devices,
   precision: config.precision,
+  syncBatchNorm: config.syncBatchNorm,
   images,
   vectors: trainingVectors(config),
   passBytes: estimatePassBytes,
@@ -112,6 +113,7 @@ export function checkEvaluationSize(
   checkMemory(config, engine, graph, {
     devices: config.devices.slice(0, 1),
     precision: config.precision,
+    syncBatchNorm: false,
     // A replica has a gradient vector beside its weights.
     sharedBytes: 4 * (2 * graph.parameterLength + graph.statisticsLength),
     passBytes: estimateEvaluationBytes,
@@ -143,7 +145,7 @@ function checkMemory(config: Config, engine: Engine['name'], graph: Graph, needs
     const fits = (size: number) => passBytes(graph, size, 4) <= limit;
     throw new UsageError(
       `model ${graph.name}: expected passes of ${samples} images to fit the ${gibibytes(limit)} of backend ${backend}, ` +
-        `but they need about ${gibibytes(needed)}; ${smallerPass(samples, fits)}`,
+        `but they need about ${gibibytes(needed)}; ${smallerPass(samples, fits, needs)}`,
     );
   }
   const workers = devices.length;

@@ -36,10 +36,10 @@ export interface SkippedStep {
 
 export interface Stepper {
   begin(order: StepperOrder): void;
-  /** In front of a step's first barrier: this worker's part of the gradient. */
+  /** In front of the barrier before the update: this worker's part of the gradient. */
   compute(step: Step): void;
   /**
-   * Between the barriers of a step: all the rest of it.
+   * Between the barriers around an update: all the rest of the step.
    * @returns the order's totals and the sums since `begin`; a device's are those of a few steps before, the same number
    * of steps for all workers.
    */

@@ -15,7 +15,7 @@ export interface ParameterStore {
   readonly weights: Float32Array;
   /** The optimizer's momentum buffer; each worker writes its own shard. */
   readonly velocity: Float32Array;
-  /** By rank; written by that worker before the first barrier of a step, read by all before the second. */
+  /** By rank; written by that worker before the barrier in front of an update, read by all before the one behind it. */
   readonly gradients: readonly Float32Array[];
   /** By rank, running statistics of the batch norms; equal for all ranks after `averageStatistics`. */
   readonly statistics: readonly Float32Array[];

@@ -112,7 +112,7 @@ export class Trainer {
     return new Trainer(setup, control, engine, stepper);
   }
 
-  /** Every worker calls it with the same order; they meet at two barriers a step. */
+  /** Every worker calls it with the same order; they meet before and behind each update. */
   train(order: EpochOrder): EpochSums {
     const { rank, config } = this.#setup;
     const control = this.#control;

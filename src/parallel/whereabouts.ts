@@ -7,6 +7,7 @@ const PLACES = [
   'idle',
   'beginning',
   'computing',
+  'gathering',
   'before the update',
   'updating',
   'behind the update',

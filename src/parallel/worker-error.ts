@@ -27,6 +27,7 @@ export function failureOf(rank: number, device: string, cause: unknown, sighting
 function during({ place, epoch, step }: Sighting): string {
   switch (place) {
     case 'computing':
+    case 'gathering':
     case 'before the update':
     case 'updating':
     case 'behind the update':
@@ -91,6 +92,8 @@ function expected({ place, epoch, step }: Sighting): string {
     case 'computing':
     case 'before the update':
       return `at the barrier before the update of step ${step} of epoch ${epoch}`;
+    case 'gathering':
+      return `at a batch norm of step ${step} of epoch ${epoch}`;
     case 'updating':
     case 'behind the update':
       return `at the barrier behind the update of step ${step} of epoch ${epoch}`;

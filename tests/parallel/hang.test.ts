@@ -58,7 +58,7 @@ async function fail({ workers, begun, started }: Awaited<ReturnType<typeof start
 }
 
 describe.concurrent('a hang is told with rank, place, step and epoch, and ends the run:', () => {
-  it.each<[string, number, Trouble, string]>([
+  it.each<[string, number, Trouble, string, Record<string, unknown>?]>([
     [
       'one worker sleeps in its gradient',
       3,
@@ -95,8 +95,15 @@ describe.concurrent('a hang is told with rank, place, step and epoch, and ends t
       { at: 'start', call: 1, how: 'sleep', rank: 1 },
       `worker 1 (cpu) hangs: expected it to have loaded its engine within 2 s, got no sign of life; ${advice}`,
     ],
-  ])('%s', async (_, worldSize, hang, message) => {
-    const group = await startGroup(hang, worldSize);
+    [
+      'while the others wait in a synchronised batch norm',
+      3,
+      { at: 'gradient', call: 2, how: 'sleep', rank: 2 },
+      `worker 2 (cpu) hangs: expected it at the barrier before the update of step 2 of epoch 3 within 2 s, got no sign of life; workers 0, 1 wait at a batch norm of step 2 of epoch 3; ${advice}`,
+      { syncBatchNorm: true },
+    ],
+  ])('%s', async (_, worldSize, hang, message, changes) => {
+    const group = await startGroup(hang, worldSize, changes);
     const { error, seconds } = await fail(group);
     const { workers } = group;
     await workers.close();

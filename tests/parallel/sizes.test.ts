@@ -143,6 +143,17 @@ test('more batches for a step than an epoch has, and steps to record that the ru
   );
 });
 
+test('with synchronised batch norms the batch is to be smaller, since a pass is a share of it', () => {
+  const passes = { model: 'resnet101', batchSize: 240, devices: ['cpu', 'cpu'] };
+  const check = (changes: Record<string, unknown>) => () => {
+    const { config, graph } = setUp({ ...passes, ...changes });
+    checkSizes(config, 'tfjs', size, graph);
+  };
+  expect(check({})).toThrow(/; set microBatch: 60$/);
+  expect(check({ syncBatchNorm: true })).toThrow(/; set batchSize: 120$/);
+  expect(check({ syncBatchNorm: true, batchSize: 120 })).not.toThrow();
+});
+
 test('a machine with too little memory is told', () => {
   // Backend cpu has no limit of its own.
   const images = Math.ceil(os.totalmem() / (4 * 64 * 32 * 32));

@@ -111,11 +111,22 @@ describe('what workers gather', () => {
   });
 
   it('fits the widest batch norm, and nothing wider is taken', () => {
-    // 16 channels: two sums each, and a count.
-    expect(gatherLength(graph, 3)).toBe(2 * 3 * 33);
+    // 16 channels: two sums each, a count and a tag.
+    expect(gatherLength(graph, 3)).toBe(2 * 3 * 34);
     const allGather = createAllGather(new Float64Array(gatherLength(graph, 1)), 0, control);
     expect([...allGather(new Float64Array(33).fill(1))]).toEqual(Array(33).fill(1));
     expect(() => allGather(new Float64Array(34))).toThrow('expected at most 33 numbers, got 34');
+  });
+
+  it('is refused where another worker is not at the same batch norm', () => {
+    const memory = new Float64Array(gatherLength(graph, 2));
+    const buffers = createControlBuffers(2);
+    const allGather = createAllGather(memory, 0, new Control(buffers, 0));
+    // The word counts who has arrived at a barrier: the other one is at that of a step, and gives nothing.
+    Atomics.add(buffers.words, 0, 1);
+    expect(() => allGather(Float64Array.of(1))).toThrow(
+      'expected worker 1 at the batch norm where worker 0 is',
+    );
   });
 
   it('stays until the next call is over', () => {

@@ -27,7 +27,9 @@ export function checkAllocations(wasm: WasmModule): void {
     // A size is an unsigned 32-bit number on the other side.
     const address = bytes < 2 ** 32 ? _malloc(bytes) >>> 0 : 0;
     if (bytes > 0 && address === 0) {
-      throw new Error(`the wasm heap, at most 4 GiB, has no ${bytes} bytes left; set a smaller microBatch`);
+      throw new Error(
+        `the wasm heap, at most 4 GiB, has no ${bytes} bytes left; set a smaller microBatch or batchSize`,
+      );
     }
     return address;
   };

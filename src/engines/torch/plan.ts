@@ -67,7 +67,8 @@ export function planOf(graph: Graph, { fuse, kept = 0 }: PlanOptions): Plan {
   const passes = (value: number) =>
     whole.filter(({ readByBackward }) => readByBackward.includes(value)).length;
   for (const value of [...sources.keys()].sort((a, b) => passes(a) - passes(b) || size(b) - size(a))) {
-    if (size(value) <= excess) excess -= size(value);
+    // What no backward step reads is not kept anyway.
+    if (passes(value) > 0 && size(value) <= excess) excess -= size(value);
     else sources.delete(value);
   }
   const steps = whole.map((step) => ({

@@ -141,6 +141,18 @@ describe('what is computed again', () => {
     expect(Math.max(...sizes)).toBe(Math.max(...candidates));
   });
 
+  it('is what the share asks for, where a part of it is not kept anyway', () => {
+    const vgg = buildModel({ name: 'vgg19', width: 1, classes: 10 });
+    const plan = planOf(vgg, { fuse: true, kept: 0.6 });
+    const share = kept(vgg, plan) / kept(vgg, liveness(vgg));
+    expect(share).toBeGreaterThan(0.6);
+    expect(share).toBeLessThan(0.65);
+    const read = new Set(plan.steps.flatMap(({ readByBackward }) => readByBackward));
+    const [pooled] = plan.steps.filter(({ op }) => op === 'maxPool').map(({ inputs }) => inputs[0]);
+    expect(read.has(pooled)).toBe(false);
+    expect(plan.steps.find(({ output }) => output === pooled)!.recomputed).toBe(false);
+  });
+
   it('is nothing where nothing is fused', () => {
     expect(planOf(graph, { fuse: false, kept: 0.94 }).steps.some(({ recomputed }) => recomputed)).toBe(false);
     expect(planOf(graph, { fuse: false })).toEqual(planOf(graph, { fuse: false, kept: 1 }));
