@@ -26,10 +26,11 @@ struct Form {
   double mean = 0;
 };
 
+/** Up to more channels than a block of the kernels of all workers has threads. */
 const std::vector<Form> FORMS = {
     {{6}, 16, 4},           {{5, 3}, 64, 5, 50}, {{0, 7}, 24, 3},        {{2, 0}, 5, 4},
     {{4, 1, 9}, 65, 6, -3}, {{3, 0, 8}, 8, 9},   {{40, 12, 25}, 100, 8}, {{1, 3, 0, 1}, 3, 1},
-    {{5, 2}, 1, 4},
+    {{5, 2}, 1, 4},      {{3, 0, 2}, 520, 3},
 };
 
 /** What a worker computes. */

@@ -32,8 +32,8 @@ const std::vector<Form> FORMS = {
     {{5, 256, 9, 9}, 2},    {{70, 1, 9, 9}, 2, 4}, {{3, 16, 12, 12}, 3, 0, false},
 };
 
-/** More than a thread of the last block adds up at once. */
-const Form MANY_BLOCKS = {{10, 128, 15, 15}, 40};
+/** As on an H100: in each of their sums, more blocks than the threads of the last one add up at once. */
+const Form MANY_BLOCKS = {{5, 128, 32, 32}, 132};
 
 struct Kind {
   bool relu;

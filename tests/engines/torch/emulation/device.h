@@ -13,8 +13,8 @@
 #define __global__
 #define __device__
 #define __launch_bounds__(...)
-// One block runs at a time. As on a GPU, a block finds there what the one before it left.
-#define __shared__ static
+// One block runs at a time on a thread of the process. As on a GPU, a block finds there what the one before it left.
+#define __shared__ static thread_local
 
 struct Index {
   unsigned x;
@@ -69,17 +69,14 @@ T __ldcg(const T* from) {
   return *from;
 }
 
-// Blocks run one after the other: each sees all that those before it wrote.
+// Each block sees at once what the others write.
 
 inline void __threadfence() {}
 
-inline int atomicAdd(int* to, int value) {
-  const int before = *to;
-  *to += value;
-  return before;
-}
-
 namespace emulation {
+
+/** Other blocks may overtake this one, so that what it does only later is too late for them. */
+void atomicDone();
 
 /** Waits for all threads of the block. */
 void wait(int line);
@@ -98,6 +95,13 @@ T exchange(T own, unsigned lane, int line) {
 }
 
 }  // namespace emulation
+
+inline int atomicAdd(int* to, int value) {
+  const int before = *to;
+  *to += value;
+  emulation::atomicDone();
+  return before;
+}
 
 inline void __syncthreads(int line = __builtin_LINE()) { emulation::wait(line); }
 

@@ -1,14 +1,17 @@
 // A block's threads are fibers. Each runs until it waits, for its warp or for the block. A warp runs on until all of it
-// waits for the block, so that warps are as far apart as barriers let them be.
+// waits for the block, so that warps are as far apart as barriers let them be. Blocks run one after the other, but for the
+// first: see atomicDone.
 
 #include "launch.h"
 
 #include <ucontext.h>
 
 #include <algorithm>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "cuda/module.h"
@@ -31,7 +34,7 @@ enum class State { runs, waitsForBlock, waitsForWarp, ended };
 
 struct Thread {
   ucontext_t context;
-  std::unique_ptr<char[]> stack = std::make_unique<char[]>(STACK);
+  std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(STACK);
   State state;
   /** Of the source, where it waits. */
   int line;
@@ -40,26 +43,38 @@ struct Thread {
   int exchanges;
 };
 
+/** What a block runs on. */
+struct Fibers {
+  std::vector<Thread> threads = std::vector<Thread>(MOST_THREADS);
+  ucontext_t host;
+};
+
 /** One grid runs at a time, whichever threads of the process launch them. */
 std::mutex mutex;
 Order order = Order::forward;
 int multiprocessors = 4;
 std::vector<std::string> launched;
-std::vector<Thread> threads(MOST_THREADS);
+/** Of the blocks, and of those that overtake the first one. */
+Fibers inTurn;
+Fibers overtaking;
+Fibers* fibers = &inTurn;
 /** Of the launch that runs. */
-ucontext_t host;
 const Kernel* kernel;
 const void* argument;
+/** So many blocks have begun. */
+unsigned begun;
+/** What one that overtook has thrown. */
+std::exception_ptr thrown;
 
 unsigned ordered(unsigned i, unsigned count) { return order == Order::forward ? i : count - 1 - i; }
 
-Thread& current() { return threads[threadIdx.x]; }
+Thread& current() { return fibers->threads[threadIdx.x]; }
 
 void waitFor(State state, int line) {
   auto& thread = current();
   thread.state = state;
   thread.line = line;
-  swapcontext(&thread.context, &host);
+  swapcontext(&thread.context, &fibers->host);
 }
 
 void enter() {
@@ -71,7 +86,7 @@ void start(Thread& thread) {
   getcontext(&thread.context);
   thread.context.uc_stack.ss_sp = thread.stack.get();
   thread.context.uc_stack.ss_size = STACK;
-  thread.context.uc_link = &host;
+  thread.context.uc_link = &fibers->host;
   makecontext(&thread.context, enter, 0);
   thread.state = State::runs;
   thread.exchanges = 0;
@@ -79,7 +94,7 @@ void start(Thread& thread) {
 
 /** Whether the threads all wait so, at one line; then they run on. */
 bool release(unsigned first, unsigned count, State state) {
-  const auto begin = threads.begin() + first;
+  const auto begin = fibers->threads.begin() + first;
   const auto waits = [&](const Thread& thread) { return thread.state == state && thread.line == begin->line; };
   if (!std::all_of(begin, begin + count, waits)) return false;
   std::for_each(begin, begin + count, [](Thread& thread) { thread.state = State::runs; });
@@ -89,6 +104,7 @@ bool release(unsigned first, unsigned count, State state) {
 [[noreturn]] void fail(const std::string& name, const std::string& why) { throw std::logic_error(name + ": " + why); }
 
 [[noreturn]] void failStuck(unsigned count) {
+  const auto& threads = fibers->threads;
   std::string states;
   for (unsigned i = 0; i < count; i++) {
     const auto& thread = threads[i];
@@ -105,12 +121,13 @@ void runWarp(unsigned first) {
   do {
     for (unsigned i = 0; i < WARP; i++) {
       threadIdx = {first + ordered(i, WARP), 0};
-      if (current().state == State::runs) swapcontext(&host, &current().context);
+      if (current().state == State::runs) swapcontext(&fibers->host, &current().context);
     }
   } while (release(first, WARP, State::waitsForWarp));
 }
 
 void runBlock() {
+  auto& threads = fibers->threads;
   const auto count = blockDim.x;
   const auto warps = count / WARP;
   std::for_each_n(threads.begin(), count, start);
@@ -119,6 +136,15 @@ void runBlock() {
     for (unsigned i = 0; i < warps; i++) runWarp(WARP * ordered(i, warps));
     if (std::all_of(threads.begin(), threads.begin() + count, ended)) return;
     if (!release(0, count, State::waitsForBlock)) failStuck(count);
+  }
+}
+
+void runBlocks() {
+  const auto blocks = gridDim.x * gridDim.y;
+  while (begun < blocks) {
+    const auto block = ordered(begun++, blocks);
+    blockIdx = {block % gridDim.x, block / gridDim.x};
+    runBlock();
   }
 }
 
@@ -138,7 +164,25 @@ uint64_t exchange(uint64_t own, unsigned lane, int line) {
   const auto turn = thread.exchanges++ % 2;
   thread.given[turn] = own;
   waitFor(State::waitsForWarp, line);
-  return threads[threadIdx.x / WARP * WARP + lane].given[turn];
+  return fibers->threads[threadIdx.x / WARP * WARP + lane].given[turn];
+}
+
+void atomicDone() {
+  if (order != Order::forward || fibers == &overtaking || begun == gridDim.x * gridDim.y) return;
+  const auto thread = threadIdx;
+  const auto block = blockIdx;
+  fibers = &overtaking;
+  // With shared memory of its own; no exception may leave a fiber.
+  std::thread([] {
+    try {
+      runBlocks();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }).join();
+  fibers = &inTurn;
+  threadIdx = thread;
+  blockIdx = block;
 }
 
 void setOrder(Order wanted) { order = wanted; }
@@ -168,12 +212,9 @@ void launchKernel(const char* name, Grid grid, unsigned threads, const void* arg
   launched.push_back(name);
   gridDim = {grid.x, grid.y};
   blockDim = {threads, 1};
-  const auto blocks = grid.x * grid.y;
-  for (unsigned i = 0; i < blocks; i++) {
-    const auto block = ordered(i, blocks);
-    blockIdx = {block % grid.x, block / grid.x};
-    runBlock();
-  }
+  begun = 0;
+  runBlocks();
+  if (thrown) std::rethrow_exception(std::exchange(thrown, {}));
 }
 
 }  // namespace cuda

@@ -1,5 +1,6 @@
 // Our CUDA kernels on the processor: cuda/module.h of a machine without a GPU. What they do is checked this way, not how
-// fast they are, nor what goes wrong only where blocks run side by side: a fence that is missing, say.
+// fast they are, nor what only a GPU has: memory that other blocks see late, where a fence is missing, or instructions that
+// stand for code of our own, as the one that rounds to bfloat16.
 
 #pragma once
 
@@ -16,7 +17,10 @@ struct Kernel {
 /** All kernels of cuda/kernels. */
 extern const std::vector<Kernel> KERNELS;
 
-/** Of the blocks of a grid, and of the threads of a block between two barriers. No result may depend on it. */
+/**
+ * Of the blocks of a grid, and of the threads of a block between two barriers. Forward, all other blocks overtake the first
+ * one where it has added its first number atomically. No result may depend on any of this.
+ */
 enum class Order { forward, backward };
 
 void setOrder(Order order);
