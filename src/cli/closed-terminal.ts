@@ -4,9 +4,6 @@ import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { isatty } from 'node:tty';
 
-/** Of a pipe whose reader has gone, and of a terminal that is closed. */
-const GONE = ['EPIPE', 'EIO'];
-
 /** Standard input, output and error, as far as they are a terminal's when the program starts. */
 const terminals = [0, 1, 2].filter((descriptor) => isatty(descriptor));
 
@@ -14,10 +11,14 @@ const terminals = [0, 1, 2].filter((descriptor) => isatty(descriptor));
 export function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (!GONE.includes(error.code ?? '')) throw error;
+      if (!isGone(error, terminals.includes(stream.fd))) throw error;
     });
   }
 }
+
+/** A pipe whose reader has gone says EPIPE, a closed terminal EIO, which of a file is a fault of the disk. */
+const isGone = ({ code }: NodeJS.ErrnoException, terminal: boolean) =>
+  code === 'EPIPE' || (terminal && code === 'EIO');
 
 /** The last of a program: Node puts terminals back as they were, and ends by SIGABRT where one is closed. */
 export function leaveClosedTerminals(): void {

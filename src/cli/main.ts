@@ -98,6 +98,9 @@ function describe(error: unknown): string {
 function exitCodeOf(error: unknown): number {
   // Commander has said what it had to say.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  // Asked to stop, it had nothing to show yet; the signal has set the code.
+  if (error instanceof Error && error.name === 'AbortError' && process.exitCode)
+    return Number(process.exitCode);
   process.stderr.write(`gradamp: ${describe(error)}\n`);
   if (error instanceof UsageError) return 2;
   return error instanceof Error && error.name === 'DivergedError' ? 3 : 1;

@@ -66,20 +66,21 @@ export interface TrainResult {
 
 /**
  * Trains as `config` says and writes the run's folder.
- * @throws UsageError before anything is written; WorkerError and DivergedError behind that, with the files as far as
+ * @throws UsageError before anything is written, AbortError where it is to stop while it waits for the folder; WorkerError and DivergedError behind that, with the files as far as
  * the run came.
  */
 export async function train(config: Config, options: TrainOptions): Promise<TrainResult> {
   const { directory, signal, from } = options;
   const started = performance.now();
   const choice = chooseEngine(config);
+  const waiting = { signal, notice: (text: string) => options.reporter.message(text) };
   // Nobody else may write there while it is read.
   let lock: RunLock | undefined;
   let workers: WorkerGroup | undefined;
   const stop = () => workers?.control.requestStop();
   signal?.addEventListener('abort', stop);
   try {
-    if (from === 'folder') lock = acquireRunLock(directory);
+    if (from === 'folder') lock = await acquireRunLock(directory, waiting);
     else RunDirectory.check(directory);
     const dataset = await readCifar(config.dataset, config.dataDir);
     const graph = buildModel({ ...config.model, classes: dataset.classes });
@@ -98,7 +99,7 @@ export async function train(config: Config, options: TrainOptions): Promise<Trai
     if (signal?.aborted) stop();
     const [engine] = await workers.all((worker) => worker.start());
 
-    lock ??= acquireRunLock(directory);
+    lock ??= await acquireRunLock(directory, waiting);
     const progress = resumption?.progress ?? NO_PROGRESS;
     const files = await openFolder(config, options, progress);
     const begun = progress.history.length + progress.step / stepsPerEpoch(config, dataset);

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { UsageError } from '../errors.ts';
 import { asUsageError, makeFolders } from './folder.ts';
 
@@ -20,9 +21,17 @@ const NAME = /^\.lock-(.+)-(\d+)-(\d+)$/;
 /** Of another machine or container all that can be seen is whether it still renews its lock. */
 const RENEWAL_SECONDS = 10;
 const STALE_SECONDS = 60;
+const POLL_MILLISECONDS = 200;
 
 export interface RunLock {
   release(): void;
+}
+
+export interface LockOptions {
+  /** Ends a wait. */
+  readonly signal?: AbortSignal;
+  /** Told what is waited for, and how long at most. */
+  readonly notice?: (text: string) => void;
 }
 
 interface Holder {
@@ -34,23 +43,53 @@ interface Holder {
 }
 
 /**
- * Held until `release` or the end of the process. Makes the folder where there is none.
- * @throws UsageError where another process holds it, or the folder cannot be written.
+ * Held until `release` or the end of the process. Makes the folder where there is none. A lock of this host's name, but
+ * of another container or start of it, may be what a crash has left of this very one: it is waited for, a minute at
+ * most, until it is renewed or stale.
+ * @throws UsageError where another process holds it, or the folder cannot be written; AbortError in a wait.
  */
-export function acquireRunLock(directory: string): RunLock {
+export async function acquireRunLock(directory: string, options: LockOptions = {}): Promise<RunLock> {
+  for (;;) {
+    const { file, doubtful } = tryLock(directory);
+    if (!doubtful) return held(file);
+    // Nobody is refused for one that only waits.
+    remove(file);
+    await untilDead(directory, doubtful, options);
+  }
+}
+
+/** Puts the own file down, and says whose stands beside it of which it cannot be told yet whether it lives. */
+function tryLock(directory: string): { readonly file: string; readonly doubtful?: Holder } {
   const start = statusOf(process.pid)?.start ?? String(Date.now());
-  const own = `.lock-${ownPlace()}-${process.pid}-${start}`;
-  const file = join(directory, own);
+  const file = join(directory, `.lock-${ownPlace()}-${process.pid}-${start}`);
   try {
     makeFolders(directory);
     writeFileSync(file, '');
     tellSince(file);
-    refuseOthers(directory, own);
+    return { file, doubtful: refuseOthers(directory, file) };
   } catch (error) {
     remove(file);
     throw asUsageError(directory, error);
   }
-  return held(file);
+}
+
+/** Removes its file then. Clocks that differ do not count: a minute without a renewal is enough. */
+async function untilDead(directory: string, holder: Holder, { signal, notice }: LockOptions): Promise<void> {
+  const first = renewedAt(holder.file);
+  if (first === undefined) return;
+  const age = Math.max(Date.now() - first, 0) / 1000;
+  const left = Math.max(STALE_SECONDS - age, 0);
+  notice?.(
+    `${directory}: process ${holder.pid} on ${hostOf(holder.place)}, of another container or before a restart, wrote here ${Math.round(age)} s ago; waits ${Math.ceil(left)} s at most to see whether it still does`,
+  );
+  const end = performance.now() + left * 1000;
+  while (performance.now() < end) {
+    await setTimeout(Math.min(POLL_MILLISECONDS, end - performance.now()), undefined, { signal });
+    const last = renewedAt(holder.file);
+    if (last === undefined) return;
+    if (last !== first) throw refusal(directory, holder);
+  }
+  remove(holder.file);
 }
 
 /** For whoever is refused; a full disk does not keep a run from going on. */
@@ -66,19 +105,23 @@ function tellSince(file: string): void {
 export const isRunLock = (name: string) => NAME.test(name);
 
 /** Removes the files of the dead, too. */
-function refuseOthers(directory: string, own: string): void {
-  for (const { file, place, pid, start } of holders(directory)) {
-    if (file === join(directory, own)) continue;
+function refuseOthers(directory: string, own: string): Holder | undefined {
+  let doubtful: Holder | undefined;
+  for (const holder of holders(directory)) {
+    const { file, place, pid, start } = holder;
+    if (file === own) continue;
     const alive = place === ownPlace() ? isRunning(pid, start) : isRenewed(file);
-    if (!alive) {
-      remove(file);
-      continue;
-    }
-    throw new UsageError(
-      `${directory}: expected a folder that no other process writes, got one that process ${pid} on ${hostOf(place)} writes${sinceWhen(file)}; wait until it has ended or choose another with --out`,
-    );
+    if (!alive) remove(file);
+    else if (place !== ownPlace() && hostOf(place) === hostOf(ownPlace())) doubtful = holder;
+    else throw refusal(directory, holder);
   }
+  return doubtful;
 }
+
+const refusal = (directory: string, { file, place, pid }: Holder) =>
+  new UsageError(
+    `${directory}: expected a folder that no other process writes, got one that process ${pid} on ${hostOf(place)} writes${sinceWhen(file)}; wait until it has ended or choose another with --out`,
+  );
 
 function holders(directory: string): readonly Holder[] {
   return readdirSync(directory).flatMap((name) => {
@@ -137,11 +180,13 @@ function statusOf(pid: number): { readonly state: string; readonly start: string
   }
 }
 
-/** Gone meanwhile: released. */
 function isRenewed(file: string): boolean {
-  const stats = statSync(file, { throwIfNoEntry: false });
-  return stats !== undefined && Date.now() - stats.mtimeMs < STALE_SECONDS * 1000;
+  const time = renewedAt(file);
+  return time !== undefined && Date.now() - time < STALE_SECONDS * 1000;
 }
+
+/** In milliseconds; undefined where it is gone: released. */
+const renewedAt = (file: string) => statSync(file, { throwIfNoEntry: false })?.mtimeMs;
 
 /** Empty where the file is gone, or not yet written. */
 function sinceWhen(file: string): string {

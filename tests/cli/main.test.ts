@@ -2,9 +2,11 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -314,4 +316,26 @@ describe('gradamp doctor', () => {
       expect(engine.reason ?? '').not.toMatch(/^ended|\n/);
     }
   });
+});
+
+test('output that the disk does not take is a fault, not a reader that has gone', () => {
+  // Node writes to a file by fs.writeSync.
+  const broken = `import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+const { writeSync } = fs;
+fs.writeSync = (descriptor, ...rest) => {
+  if (descriptor === 1) throw Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' });
+  return writeSync(descriptor, ...rest);
+};
+syncBuiltinESMExports();`;
+  const output = openSync(join(folder, 'models.json'), 'w');
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--import', `data:text/javascript,${encodeURIComponent(broken)}`, MAIN, 'models', '--json'],
+    { cwd: folder, encoding: 'utf8', stdio: ['ignore', output, 'pipe'] },
+  );
+  closeSync(output);
+  rmSync(join(folder, 'models.json'));
+  expect(stderr).toContain('Error: EIO: i/o error, write');
+  expect(status).toBe(1);
 });

@@ -1,5 +1,7 @@
 // One process a run's folder.
 
+import { once } from 'node:events';
+import { mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -39,5 +41,38 @@ test(
     expect(resumed).toMatchObject({ code: 0, stderr: '' });
     expect(run.epochs()).toBe(epochs);
     expect(locks()).toEqual([]);
+  },
+);
+
+test(
+  'what a crashed container has left is waited for, until Ctrl-C or its minute is over',
+  PATIENCE,
+  async () => {
+    const run = runIn(join(folder, 'crashed'));
+    const lock = `.lock-${hostname()}@00000000.1-7-7`;
+    const renewed = (seconds: number) =>
+      utimesSync(run.file(lock), Date.now() / 1000, Date.now() / 1000 - seconds);
+    mkdirSync(run.directory);
+    writeFileSync(run.file(lock), '');
+    writeFileSync(run.file('config.yaml'), runIn(folder).text('run.yaml'));
+    renewed(0);
+    const program = start(folder, 'train', '--resume', 'crashed', ...schedule(1));
+    const [said] = await once(program.child.stdout!, 'data');
+    expect(said).toMatch(
+      /^crashed: process 7 on .* waits (60|59|58) s at most to see whether it still does\n$/,
+    );
+    program.child.kill('SIGINT');
+    expect(await program.ended).toMatchObject({
+      code: 130,
+      stdout: said,
+      stderr: '\nstopping after this step; Ctrl-C again ends at once\n',
+    });
+    expect(run.files()).toEqual([lock, 'config.yaml']);
+
+    renewed(58);
+    const end = await gradamp(folder, 'train', '--resume', 'crashed', ...schedule(1));
+    expect(end).toMatchObject({ code: 0, stderr: '' });
+    expect(run.epochs()).toBe(1);
+    expect(run.files()).not.toContain(lock);
   },
 );

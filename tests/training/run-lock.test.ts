@@ -49,7 +49,7 @@ async function contender(
   const program = `
     import { acquireRunLock } from ${JSON.stringify(LOCK_MODULE)};
     try {
-      acquireRunLock(${JSON.stringify(path)});
+      await acquireRunLock(${JSON.stringify(path)}, { notice: console.log });
       console.log('got it');
     } catch (error) {
       console.log(error.name + ': ' + error.message);
@@ -108,72 +108,121 @@ describe('between two processes', () => {
     await vi.waitFor(() => expect(readFileSync(`/proc/${zombie}/stat`, 'latin1')).toContain(') Z '), 5_000);
     mkdirSync(path);
     writeFileSync(join(path, `.lock-${place}-${zombie}-${startOf(zombie)}`), '');
-    held = acquireRunLock(path);
+    held = await acquireRunLock(path);
     expect(locks()).toHaveLength(1);
   });
 });
 
-it('makes the folder, is a file in it, and is gone when it is released', () => {
+it('makes the folder, is a file in it, and is gone when it is released', async () => {
   path = join(folder, 'runs', 'one');
-  held = acquireRunLock(path);
+  held = await acquireRunLock(path);
   expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
   held.release();
   held.release();
   expect(readdirSync(path)).toEqual([]);
-  held = acquireRunLock(path);
+  held = await acquireRunLock(path);
 });
 
-it('another process that has got the number of a dead one since does not keep its lock', () => {
+it('another process that has got the number of a dead one since does not keep its lock', async () => {
   mkdirSync(path);
   // The parent lives, but began at another time.
   writeFileSync(join(path, `.lock-${place}-${process.ppid}-1`), '');
-  held = acquireRunLock(path);
+  held = await acquireRunLock(path);
   expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
 });
 
-it('a process of this machine holds its lock however old it is', () => {
+it('a process of this machine holds its lock however old it is', async () => {
   mkdirSync(path);
   const file = join(path, `.lock-${place}-${process.ppid}-${startOf(process.ppid)}`);
   writeFileSync(file, '2026-01-02T03:04:05.678Z');
   utimesSync(file, 0, 0);
-  expect(() => acquireRunLock(path)).toThrow(UsageError);
-  expect(() => acquireRunLock(path)).toThrow(
+  await expect(acquireRunLock(path)).rejects.toThrow(UsageError);
+  await expect(acquireRunLock(path)).rejects.toThrow(
     `that process ${process.ppid} on ${host} writes since 2026-01-02T03:04:05.678Z; wait`,
   );
   expect(locks()).toEqual([`.lock-${place}-${process.ppid}-${startOf(process.ppid)}`]);
 });
 
-describe.each([
-  ['another machine', 'some-other-host', 'some-other-host'],
-  ['another container of this machine', `${host}@${boot}.4026531000`, host],
-  ['another machine of the same name', `${host}@00000000.${place.split('.').at(-1)}`, host],
-  ['a machine that tells no namespaces', host, host],
-])('of %s', (_, other, name) => {
-  /** By a process whose number is in use here. */
-  const elsewhere = `.lock-${other}-${process.ppid}-${startOf(process.ppid)}`;
-  /** By one whose number is not. */
-  const unknown = `.lock-${other}-4194305-345`;
-  const renewedBefore = (seconds: number, lock: string) => {
-    mkdirSync(path);
-    const file = join(path, lock);
-    writeFileSync(file, '');
-    const then = Date.now() / 1000 - seconds;
-    utimesSync(file, then, then);
+const renewedBefore = (seconds: number, lock: string) => {
+  mkdirSync(path, { recursive: true });
+  const file = join(path, lock);
+  writeFileSync(file, '');
+  const then = Date.now() / 1000 - seconds;
+  utimesSync(file, then, then);
+  return file;
+};
+
+const PLACES = [
+  ['another machine', 'some-other-host'],
+  ['another container of this machine', `${host}@${boot}.4026531000`],
+  ['another start, or another machine of the same name', `${host}@00000000.${place.split('.').at(-1)}`],
+  ['a machine that tells no namespaces', host],
+];
+
+it.each(PLACES)('a lock of %s that was not renewed for a minute is dead at once', async (_, other) => {
+  // By a process whose number is in use here.
+  renewedBefore(70, `.lock-${other}-${process.ppid}-${startOf(process.ppid)}`);
+  const notice = vi.fn();
+  held = await acquireRunLock(path, { notice });
+  expect(notice).not.toHaveBeenCalled();
+  expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
+});
+
+it('a lock of another machine that was renewed within a minute is held', async () => {
+  renewedBefore(50, '.lock-some-other-host-4194305-345');
+  await expect(acquireRunLock(path)).rejects.toThrow(
+    'got one that process 4194305 on some-other-host writes; wait until it has ended or choose another with --out',
+  );
+  expect(locks()).toEqual(['.lock-some-other-host-4194305-345']);
+});
+
+describe.each(PLACES.slice(1))('a lock of %s that was renewed within a minute is waited for:', (_, other) => {
+  const lock = `.lock-${other}-4194305-345`;
+  /** Settles when it waits, with what it says then. */
+  const waiting = (seconds: number, signal?: AbortSignal) => {
+    const file = renewedBefore(seconds, lock);
+    const said: string[] = [];
+    const acquired = acquireRunLock(path, { signal, notice: (text) => said.push(text) });
+    expect(said).toEqual([
+      `${path}: process 4194305 on ${host}, of another container or before a restart, wrote here ${seconds} s ago; waits ${60 - seconds} s at most to see whether it still does`,
+    ]);
+    // Who waits holds nothing.
+    expect(locks()).toEqual([lock]);
+    return { file, said, acquired };
   };
 
-  it('a lock that was renewed within a minute is held', () => {
-    renewedBefore(50, unknown);
-    expect(() => acquireRunLock(path)).toThrow(
-      `got one that process 4194305 on ${name} writes; wait until it has ended or choose another with --out`,
-    );
-    expect(locks()).toEqual([unknown]);
+  it('without a renewal it is dead when the minute is over', async () => {
+    const started = performance.now();
+    const { said, acquired } = waiting(59);
+    held = await acquired;
+    expect(performance.now() - started).toBeGreaterThan(900);
+    expect(said).toHaveLength(1);
+    expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
   });
 
-  it('one that was not is dead', () => {
-    renewedBefore(70, elsewhere);
-    held = acquireRunLock(path);
-    expect(locks()).toHaveLength(1);
-    expect(locks()).not.toContain(elsewhere);
+  it('with one, its process lives and has the folder', async () => {
+    const { file, acquired } = waiting(5);
+    utimesSync(file, new Date(), new Date());
+    await expect(acquired).rejects.toThrow(
+      `${path}: expected a folder that no other process writes, got one that process 4194305 on ${host} writes; wait`,
+    );
+    await expect(acquired).rejects.toThrow(UsageError);
+    expect(locks()).toEqual([lock]);
+  });
+
+  it('once it is released there is nothing to wait for', async () => {
+    const { file, acquired } = waiting(5);
+    rmSync(file);
+    held = await acquired;
+    expect(locks()).toEqual([`.lock-${place}-${process.pid}-${startOf(process.pid)}`]);
+  });
+
+  it('a stop ends the wait', async () => {
+    const controller = new AbortController();
+    const { acquired } = waiting(5, controller.signal);
+    controller.abort();
+    await expect(acquired).rejects.toMatchObject({ name: 'AbortError' });
+    expect(locks()).toEqual([lock]);
   });
 });
 
@@ -186,14 +235,19 @@ it('a process that another namespace does not see keeps its folder from it', asy
   const first = await contender();
   expect(first.said).toBe('got it');
   const second = await contender(...UNSHARE);
-  expect(second.said).toContain(`got one that process ${first.child.pid} on ${host} writes since `);
-  expect(locks()).toHaveLength(1);
+  expect(second.said).toContain(`process ${first.child.pid} on ${host}, of another container or before`);
+  const [name] = locks();
+  // As the first will by itself, within ten seconds.
+  utimesSync(join(path, name), new Date(), new Date());
+  const [refused] = await once(second.child.stdout!, 'data');
+  expect(String(refused)).toContain(`got one that process ${first.child.pid} on ${host} writes since `);
+  expect(locks()).toEqual([name]);
 });
 
-it('is renewed every ten seconds', () => {
+it('is renewed every ten seconds', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'Date'] });
   try {
-    held = acquireRunLock(path);
+    held = await acquireRunLock(path);
     const file = join(path, locks()[0]);
     utimesSync(file, 0, 0);
     vi.advanceTimersByTime(9_999);
@@ -208,13 +262,13 @@ it('is renewed every ten seconds', () => {
   }
 });
 
-it('a folder that cannot be made or written is wrong input', () => {
+it('a folder that cannot be made or written is wrong input', async () => {
   writeFileSync(path, '');
-  expect(() => acquireRunLock(path)).toThrow(
+  await expect(acquireRunLock(path)).rejects.toThrow(
     `${path}: expected a folder that can be written, got ENOTDIR; choose another with --out`,
   );
-  expect(() => acquireRunLock(join(path, 'below'))).toThrow(UsageError);
-  expect(() => acquireRunLock('/proc/gradamp')).toThrow(UsageError);
+  await expect(acquireRunLock(join(path, 'below'))).rejects.toThrow(UsageError);
+  await expect(acquireRunLock('/proc/gradamp')).rejects.toThrow(UsageError);
 });
 
 it('files of other names are none of its', () => {
