@@ -106,8 +106,8 @@ describe('a group of one', () => {
       for (const [i, weights] of ours.entries())
         expect(weights.equals(theirs[i]), `step ${i + 1}`).toBe(true);
       expect(member.warning).toBeUndefined();
-      // Behind the rehearsal, and before the first replay.
-      expect(met).toBe(2);
+      // Behind the rehearsal, behind the recording, and before the first replay.
+      expect(met).toBe(3);
       for (const each of [alone, member]) each.dispose();
     },
   );
