@@ -446,7 +446,11 @@ AllGather DeviceReplica::allGather() {
     return [this](const at::Tensor& own) { return options_.allGather(own.cpu()).to(own.device()); };
   }
   if (!options_.syncBatchNorm) return {};
-  return [this](const at::Tensor& own) { return together_ ? group_->gather(own) : own.reshape({1, -1}); };
+  return [this](const at::Tensor& own) {
+    if (together_) return group_->gather(own);
+    // A rehearsal takes the memory that the step will.
+    return own.reshape({1, -1}).repeat({group_ ? group_->worldSize() : 1, 1});
+  };
 }
 
 void DeviceReplica::reduceBehind(int64_t position) {
