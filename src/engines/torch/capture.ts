@@ -1,7 +1,5 @@
 // When a step is recorded as a CUDA graph, and when the record is replayed. Knows nothing of GPUs.
 
-import type { StepMode } from './addon.ts';
-
 /** Steps of one form that run as they are: in them cuDNN tries out its algorithms, which no graph may record. */
 const WARM_UP_STEPS = 2;
 
@@ -29,21 +27,20 @@ export class CapturePolicy {
   }
 
   /**
-   * Runs a step: `run` is called with its mode. To record a step does not run it: it is then replayed, or run as it is
-   * where recording failed.
-   * @param recorded called in between, at the same steps whether or not recording succeeds: others may have to record
-   * first, too.
+   * How a step of this form runs. Where its time has come, it is recorded first, by `record`, which does not run it and
+   * throws where that fails: it is then run as it is.
+   * @param recorded called behind that, at the same steps whether or not recording succeeds.
    */
-  step<T>(form: string, run: (mode: StepMode) => T, recorded = () => {}): T {
+  modeOf(form: string, record: () => void, recorded = () => {}): 'eager' | 'replay' {
     const steps = this.#steps.get(form) ?? 0;
     if (this.#setting !== 'off' && steps <= WARM_UP_STEPS) {
       this.#steps.set(form, steps + 1);
       if (steps === WARM_UP_STEPS && this.#steps.size <= MOST_GRAPHS) {
-        this.#record(form, run);
+        this.#record(form, record);
         recorded();
       }
     }
-    return run(this.#graphs.has(form) ? 'replay' : 'eager');
+    return this.#graphs.has(form) ? 'replay' : 'eager';
   }
 
   /** What was recorded is of no use any more. */
@@ -52,10 +49,10 @@ export class CapturePolicy {
     this.#graphs.clear();
   }
 
-  #record(form: string, run: (mode: StepMode) => unknown): void {
+  #record(form: string, record: () => void): void {
     if (this.#failure !== undefined) return;
     try {
-      run('capture');
+      record();
       this.#graphs.add(form);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);

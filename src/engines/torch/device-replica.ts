@@ -120,7 +120,7 @@ export class DeviceReplica implements ResidentReplica {
   #backpropagated: Float64Array | undefined;
   /** Of the replicas of its group, where there is one. */
   #barrier: (() => void) | undefined;
-  /** Forms of steps that were rehearsed. */
+  /** Forms of steps that all have rehearsed, or will replay, since memory was last given back. */
   readonly #rehearsed = new Set<string>();
 
   constructor(addon: NativeAddon, options: ResidentOptions, settings: DeviceSettings) {
@@ -184,19 +184,31 @@ export class DeviceReplica implements ResidentReplica {
     const form = [batchSize, ...forms].join();
     const run = (mode: StepMode) =>
       this.#native.step(batches, batchSize, { learningRate, analysed, first }, mode);
-    this.#rehearse(form, run);
-    return this.#capture.step(form, run, this.#barrier);
+    const mode = this.#capture.modeOf(
+      form,
+      () => run('capture'),
+      () => this.#recorded(),
+    );
+    this.#rehearse(form, mode, run);
+    return run(mode);
+  }
+
+  /** Until all have recorded, no graph may wait for another, and nothing that a rehearsal caches would stay. */
+  #recorded(): void {
+    this.#rehearsed.clear();
+    this.#barrier?.();
   }
 
   /**
    * A step of a new form takes memory, and gives some back when cuDNN has tried out its algorithms: that waits for what runs
    * on other GPUs too (pytorch/pytorch#50925), and a collective there would wait for this one. So all do it by themselves,
-   * and meet, before any of them launches a collective.
+   * and meet, before any of them launches a collective. They do it again behind each recording, which gives back what all
+   * GPUs of the process have cached; and meet even where a step is replayed, since it may have been recorded here alone.
    */
-  #rehearse(form: string, run: (mode: StepMode) => unknown): void {
+  #rehearse(form: string, mode: StepMode, run: (mode: StepMode) => unknown): void {
     if (!this.#barrier || this.#rehearsed.has(form)) return;
     this.#rehearsed.add(form);
-    run('rehearse');
+    if (mode === 'eager') run('rehearse');
     this.#barrier();
   }
 

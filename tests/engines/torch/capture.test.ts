@@ -8,10 +8,11 @@ import { CapturePolicy } from '../../../src/engines/torch/capture.ts';
 function modes(policy: CapturePolicy, forms: readonly string[], fails = (_: string) => false): StepMode[] {
   const ran: StepMode[] = [];
   for (const form of forms) {
-    policy.step(form, (mode) => {
-      ran.push(mode);
-      if (mode === 'capture' && fails(form)) throw new Error('operation not permitted\nin a capture');
+    const mode = policy.modeOf(form, () => {
+      ran.push('capture');
+      if (fails(form)) throw new Error('operation not permitted\nin a capture');
     });
+    ran.push(mode);
   }
   return ran;
 }
@@ -71,12 +72,14 @@ describe('a capture policy', () => {
   it('lets others record before the first replay', () => {
     const policy = new CapturePolicy('on');
     const calls: string[] = [];
-    for (let i = 0; i < 4; i++)
-      policy.step(
+    for (let i = 0; i < 4; i++) {
+      const mode = policy.modeOf(
         '128',
-        (mode) => calls.push(mode),
+        () => calls.push('capture'),
         () => calls.push('recorded'),
       );
+      calls.push(mode);
+    }
     expect(calls).toEqual(['eager', 'eager', 'capture', 'recorded', 'replay', 'replay']);
   });
 
@@ -100,10 +103,10 @@ describe('a capture policy', () => {
       const policy = new CapturePolicy('auto');
       const steps: number[] = [];
       for (const [i, form] of ['a', 'a', 'b', 'a', 'b', 'b', 'a', 'b'].entries()) {
-        const run = (mode: StepMode) => {
-          if (mode === 'capture' && fails) throw new Error('out of memory');
+        const record = () => {
+          if (fails) throw new Error('out of memory');
         };
-        policy.step(form, run, () => steps.push(i));
+        policy.modeOf(form, record, () => steps.push(i));
       }
       return steps;
     };

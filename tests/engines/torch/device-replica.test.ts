@@ -103,8 +103,31 @@ describe('a resident replica', () => {
         return calls.splice(0).filter((call) => call === 'meet').length;
       });
     });
-    expect(meetings[0]).toEqual([1, 0, 1, 1, 0, 0, 1]);
+    // New, new, recorded and behind that, recorded and behind that.
+    expect(meetings[0]).toEqual([1, 0, 1, 2, 0, 1, 2]);
     expect(meetings[1]).toEqual(meetings[0]);
+  });
+
+  it('rehearses again a step that could not be recorded, when all others have recorded it', () => {
+    const { addon, calls } = notingAddon((mode) => mode === 'capture');
+    const made = resident(addon, 'auto');
+    made.join(new Uint8Array(128), 0, 2, () => calls.push('meet'));
+    for (let i = 0; i < 4; i++) made.step(step(8));
+    expect(calls).toEqual([
+      ...['join', 'rehearse 8', 'meet', 'eager 8', 'eager 8'],
+      ...['capture 8', 'meet', 'rehearse 8', 'meet', 'eager 8', 'eager 8'],
+    ]);
+  });
+
+  it('rehearses again behind a recording, of any form, what is not replayed', () => {
+    const { addon, calls } = notingAddon();
+    const made = resident(addon, 'on');
+    made.join(new Uint8Array(128), 0, 2, () => calls.push('meet'));
+    made.step(step(5));
+    for (let i = 0; i < 3; i++) made.step(step(8));
+    calls.splice(0);
+    for (const size of [8, 5, 8]) made.step(step(size));
+    expect(calls).toEqual(['replay 8', 'rehearse 5', 'meet', 'eager 5', 'replay 8']);
   });
 
   it('rehearses again where what was recorded is dropped, for other factors', () => {

@@ -230,7 +230,7 @@ void Replica::passNothing(bool last) {
     const auto& step = plan_.steps[position];
     if (step.op == Op::batchNorm) normaliseStep(step, nothing(step), {}, saved_[position]);
   }
-  for (auto position = plan_.steps.size(); position-- > 0;) {
+  for (auto position = plan_.steps.size() - 1; position-- > 0;) {
     const auto& step = plan_.steps[position];
     if (step.op == Op::batchNorm) {
       const auto x = nothing(step);
@@ -242,7 +242,7 @@ void Replica::passNothing(bool last) {
       }
       saved_[position] = {};
     }
-    // As often as where there are samples, so that collectives keep their order.
+    // At the same places as where there are samples, so that collectives keep their order.
     if (last && options_.completed) options_.completed(position);
   }
 }

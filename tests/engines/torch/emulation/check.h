@@ -50,3 +50,4 @@ void checkBatchNorm();
 void checkAllGather();
 void checkLoss();
 void checkUpdate();
+void checkCompletion();

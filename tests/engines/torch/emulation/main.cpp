@@ -16,5 +16,6 @@ int main() {
   checkAllGather();
   checkLoss();
   checkUpdate();
+  checkCompletion();
   return summarise();
 }

@@ -30,6 +30,8 @@ class Group {
   ~Group();
   Group(const Group&) = delete;
 
+  int worldSize() const { return worldSize_; }
+
   /** Ends all that waits for the others, and the membership. */
   void abort();
   /** Waits for what was launched. */

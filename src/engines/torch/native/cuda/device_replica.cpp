@@ -286,7 +286,7 @@ std::vector<Batch> DeviceReplica::uploadSamples(const std::vector<Batch>& passes
 
 void DeviceReplica::uploadFrom(const HostVectors& host) {
   copyToDevice(weights_.data_ptr(), host.weights, weights_.nbytes());
-  copyToDevice(statistics_.data_ptr(), host.statistics, statistics_.nbytes());
+  copyAsync(statistics_.data_ptr(), host.statistics, statistics_.nbytes(), cudaMemcpyHostToDevice);
   refreshOperands();
 }
 
@@ -306,7 +306,7 @@ PassResult DeviceReplica::gradient(const HostVectors& host, const std::vector<Ba
   uploadFrom(host);
   replica_.gradient(uploadSamples(passes), batchSize, factors);
   copyToHost(host.gradient, gradient_.data_ptr(), gradient_.nbytes());
-  copyToHost(host.statistics, statistics_.data_ptr(), statistics_.nbytes());
+  copyAsync(host.statistics, statistics_.data_ptr(), statistics_.nbytes(), cudaMemcpyDeviceToHost);
   const auto result = resultOf(samplesOf(passes));
   synchronise();
   return result;
@@ -446,7 +446,11 @@ AllGather DeviceReplica::allGather() {
     return [this](const at::Tensor& own) { return options_.allGather(own.cpu()).to(own.device()); };
   }
   if (!options_.syncBatchNorm) return {};
-  return [this](const at::Tensor& own) { return together_ ? group_->gather(own) : own.reshape({1, -1}); };
+  return [this](const at::Tensor& own) {
+    if (together_) return group_->gather(own);
+    // A rehearsal takes the memory that the step will.
+    return own.reshape({1, -1}).repeat({group_ ? group_->worldSize() : 1, 1});
+  };
 }
 
 void DeviceReplica::reduceBehind(int64_t position) {

@@ -111,7 +111,7 @@ class DeviceReplica {
 
   /**
    * The gradient alone, of the host's weights, waited for; see Replica::gradient. Batches lie on the host, as everywhere in
-   * this class. Its vectors are copied without a wait in between where they are pinned.
+   * this class. Weights and gradient are copied without a wait in between where they are pinned.
    */
   PassResult gradient(const HostVectors& host, const std::vector<Batch>& passes, int64_t batchSize, const double* factors);
   PassResult evaluate(const HostVectors& host, const Batch& batch, int32_t* predictions);
