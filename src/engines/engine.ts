@@ -6,7 +6,7 @@ import type { Graph } from '../models/graph.ts';
 
 /**
  * What all workers give, one after the other by rank: blocks until all have called it, with as many numbers. All call it
- * as often, in the same order. The result is overwritten by the next call.
+ * as often, in the same order. The result may be overwritten by the next call.
  */
 export type AllGather = (own: Float64Array) => Float64Array;
 
